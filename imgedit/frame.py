@@ -1,0 +1,352 @@
+"""The values that travel: a frame, and the sidecar that states what is known of it (JSON both ways)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from imgedit.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    #: (rows, columns, 3) RGB or (rows, columns) alpha: uint8 or uint16
+    Pixels = NDArray[Any]
+    #: (rows, columns) uint8
+    Plane = NDArray[np.uint8]
+
+SCHEMA = "imgedit/1"
+MASK_CONVENTION = "255=change"
+SEVERITIES = ("info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A place in the picture. *polygon*: ``[[x, y], …]`` in pixels, x to the right, y down; score 0…1."""
+
+    polygon: tuple[tuple[float, float], ...]
+    label: str = "text"
+    text: str | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LatentStats:
+    """Mean and standard deviation per channel of the latents that *encoder* gives for the pixels.
+
+    *grid*: pixels per latent cell; *shape*: (channels, rows, columns) of the latents.
+    Statistics of different encoders are never compared.
+    """
+
+    encoder: str
+    grid: int
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToneStats:
+    """The tone of the pixels outside the mask.
+
+    *quantiles*: per RGB channel, at equally spaced probabilities from 0 to 1; *mean*, *std*: per RGB
+    channel; all as shares of full scale (0…1). *lab_mean*, *lab_std*: CIELAB (D65), of a sample.
+    """
+
+    quantiles: tuple[tuple[float, ...], ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    lab_mean: tuple[float, ...]
+    lab_std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a check noticed. *severity*: info, warning, error; *where*: (x, y, width, height)."""
+
+    code: str
+    severity: str
+    message: str
+    hint: str = ""
+    where: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the picture is. *mode* is the source's own (L, P, RGBA, …); *source* its name, for people only."""
+
+    digest: str
+    rows: int
+    columns: int
+    dtype: str
+    mode: str
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskInfo:
+    """What the mask is. *coverage*: share of pixels above 0; *grid*: pixels per latent cell, if it was gridded."""
+
+    digest: str
+    coverage: float
+    convention: str = MASK_CONVENTION
+    grid: int | None = None
+    dilation_cells: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was done, with what is needed to do it again and to check it.
+
+    *source*, *result*: digests of the pixels before and after. *outside*: the proof, counted over the
+    pixels whose mask is 0: ``{"outside_changed": 0, "outside_max": 0}``. *peak_memory_mb*: of the process.
+    """
+
+    stage: str
+    params: Mapping[str, Any]
+    source: str
+    result: str
+    backend: str | None = None
+    model: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    latents_before: LatentStats | None = None
+    latents_after: LatentStats | None = None
+    tone_before: ToneStats | None = None
+    tone_after: ToneStats | None = None
+    outside: Mapping[str, int] | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """Everything that is known of one picture. The steps are history, lock file and cache key in one."""
+
+    image: ImageInfo | None = None
+    mask: MaskInfo | None = None
+    regions: tuple[Region, ...] = ()
+    latents: LatentStats | None = None
+    tone: ToneStats | None = None
+    findings: tuple[Finding, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return the sidecar as JSON text (one line unless *indent* is given)."""
+        return json.dumps({"schema": SCHEMA, **_plain(self)}, indent=indent, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Sidecar:
+        """Read a sidecar. Raises DataError for anything that is not exactly one: unknown keys included."""
+        try:
+            data = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"the sidecar is not valid JSON: {error}", _SIDECAR_HINT) from None
+        if not isinstance(data, dict):
+            raise DataError("the sidecar is not a JSON object", _SIDECAR_HINT)
+        schema = data.pop("schema", None)
+        if schema != SCHEMA:
+            raise DataError(f"the sidecar has schema {schema!r:.60}, not {SCHEMA!r}", _SIDECAR_HINT)
+        return typing.cast(Sidecar, _build(cls, data, "sidecar"))
+
+
+@dataclass(frozen=True, slots=False, eq=False)
+class Frame:
+    """Pixels, planes and a sidecar.
+
+    *pixels*: (rows, columns, 3) uint8 or uint16, RGB, EXIF orientation already applied. *alpha*: (rows,
+    columns) of the same dtype, straight, or None. *mask*: (rows, columns) uint8 or None; 0 keeps, 255
+    changes, values between are blending weights. *planes*: name → (rows, columns) uint8. *icc*: colour
+    profile. *chunks*: further PNG chunks (type, data) that are carried as they came. *notes*: what the
+    last stage wants to have written into its step; the engine takes them.
+    Arrays are made read-only. Raises DataError where shapes or dtypes do not fit.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    mask: Plane | None = None
+    planes: Mapping[str, Plane] = field(default_factory=dict)
+    icc: bytes | None = None
+    chunks: tuple[tuple[str, bytes], ...] = ()
+    sidecar: Sidecar = field(default_factory=Sidecar)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        pixels = self.pixels
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or str(pixels.dtype) not in ("uint8", "uint16"):
+            raise DataError(
+                f"pixels are {pixels.dtype} {pixels.shape}, not (rows, columns, 3) uint8 or uint16",
+                "convert the picture to 8- or 16-bit RGB",
+            )
+        size = pixels.shape[:2]
+        if 0 in size:
+            raise DataError("the picture has no pixels", "give a picture of at least 1×1")
+        if self.alpha is not None:
+            _fits("alpha", self.alpha, size, str(pixels.dtype))
+        if self.mask is not None:
+            _fits("mask", self.mask, size, "uint8")
+        for name, plane in self.planes.items():
+            _fits(f"plane {name!r}", plane, size, "uint8")
+        object.__setattr__(self, "planes", types.MappingProxyType(dict(self.planes)))
+        for array in (pixels, self.alpha, self.mask, *self.planes.values()):
+            if array is not None and array.flags.writeable:
+                array.flags.writeable = False
+
+    @property
+    def rows(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def columns(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def full_scale(self) -> int:
+        """The value of white: 255 or 65535."""
+        return 255 if self.pixels.dtype.itemsize == 1 else 65535
+
+    def replace(self, **changes: Any) -> Frame:
+        """Return a copy with *changes*; a digest already computed is kept while the pixels are the same."""
+        new = dataclasses.replace(self, **changes)
+        if "pixels" not in changes and "alpha" not in changes and "digest" in self.__dict__:
+            new.__dict__["digest"] = self.__dict__["digest"]
+        return new
+
+    def with_sidecar(self, **changes: Any) -> Frame:
+        """Return a copy whose sidecar has *changes*."""
+        return self.replace(sidecar=dataclasses.replace(self.sidecar, **changes))
+
+    @cached_property
+    def digest(self) -> str:
+        """``sha256:…`` over size, dtype, RGB values and alpha: what the sidecar is about."""
+        pixels = self.pixels
+        state = hashlib.sha256(f"{self.rows}x{self.columns} {pixels.dtype} alpha={self.alpha is not None}\n".encode())
+        for array in (pixels, self.alpha):
+            if array is not None:
+                _update(state, array)
+        return "sha256:" + state.hexdigest()
+
+
+def plane_digest(plane: Plane) -> str:
+    """Return ``sha256:…`` over size and values of a (rows, columns) uint8 plane."""
+    state = hashlib.sha256(f"{plane.shape[0]}x{plane.shape[1]}\n".encode())
+    _update(state, plane)
+    return "sha256:" + state.hexdigest()
+
+
+def _update(state: Any, array: Pixels) -> None:
+    # little-endian on every machine, so that digests travel
+    import numpy as np
+
+    if array.dtype.itemsize > 1:
+        array = array.astype("<u2", copy=False)
+    state.update(np.ascontiguousarray(array).data.cast("B"))
+
+
+def _fits(what: str, array: Any, size: tuple[int, ...], dtype: str) -> None:
+    if array.shape != size or str(array.dtype) != dtype:
+        raise DataError(
+            f"{what} is {array.shape[1] if array.ndim > 1 else '?'}×{array.shape[0]} {array.dtype}, "
+            f"the picture {size[1]}×{size[0]}: it must be {dtype} of the same size",
+            f"make {what} for this very picture",
+        )
+
+
+# --- JSON: dataclasses out and in, strictly ------------------------------------------------------------
+
+_SIDECAR_HINT = "delete the sidecar, or write it again with this version of imgedit"
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON values for *value*; fields that say nothing (None, empty) are left out."""
+    if dataclasses.is_dataclass(value):
+        items = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: _plain(item) for name, item in items if item is not None and item != () and item != {}}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "item"):  # a numpy scalar
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot stand in a sidecar")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number here")
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """Return *value* (JSON) as *kind* (a type as written in the dataclasses above), or raise DataError."""
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if kind is Any:
+        return _freeze(value)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return _build(next(a for a in arguments if a is not type(None)), value, where)
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        hints = _hints(kind)
+        unknown = sorted(set(value) - set(hints))
+        if unknown:
+            raise DataError(f"{where} has an unknown key {unknown[0]!r:.60}", _SIDECAR_HINT)
+        built = {name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()}
+        try:
+            return typing.cast(Any, kind)(**built)
+        except TypeError:
+            needed = {f.name for f in dataclasses.fields(kind) if _required(f)}
+            raise DataError(f"{where} lacks {', '.join(sorted(needed - set(built)))}", _SIDECAR_HINT) from None
+    if origin is tuple and isinstance(value, list):
+        if arguments[-1] is Ellipsis:
+            return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        if len(arguments) == len(value):
+            return tuple(_build(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(arguments, value)))
+    elif origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
+        return {key: _build(arguments[1], item, f"{where}.{key:.60}") for key, item in value.items()}
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _finite(value, where)
+    elif kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    raise DataError(f"{where} is {str(value)[:60]!r}, not of the kind expected there", _SIDECAR_HINT)
+
+
+def _finite(value: int | float, where: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if number - number != 0:
+        raise DataError(f"{where} is not a finite number", _SIDECAR_HINT)
+    return number
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_freeze(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _freeze(item) for key, item in value.items()}
+    return value
+
+
+def _required(item: dataclasses.Field[Any]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+_HINTS: dict[Any, dict[str, Any]] = {}
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    if kind not in _HINTS:
+        _HINTS[kind] = typing.get_type_hints(kind)
+    return _HINTS[kind]

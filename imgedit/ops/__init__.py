@@ -1,0 +1,1 @@
+"""Pure functions on arrays: no frame, no file, no model."""
