@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import types
 import typing
@@ -228,6 +227,8 @@ class Frame:
     @cached_property
     def digest(self) -> str:
         """``sha256:…`` over size, dtype, RGB values and alpha: what the sidecar is about."""
+        import hashlib
+
         pixels = self.pixels
         state = hashlib.sha256(f"{self.rows}x{self.columns} {pixels.dtype} alpha={self.alpha is not None}\n".encode())
         for array in (pixels, self.alpha):
@@ -238,6 +239,8 @@ class Frame:
 
 def plane_digest(plane: Plane) -> str:
     """Return ``sha256:…`` over size and values of a (rows, columns) uint8 plane."""
+    import hashlib
+
     state = hashlib.sha256(f"{plane.shape[0]}x{plane.shape[1]}\n".encode())
     _update(state, plane)
     return "sha256:" + state.hexdigest()

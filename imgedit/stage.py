@@ -136,14 +136,19 @@ class Stage:
         """The docstring: its first line is the summary."""
         return inspect.getdoc(self.function) or ""
 
-    def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all parameters, defaults filled in, from *given* (names with - or _); UsageError if one is off."""
+    def param(self, option: str) -> Param:
+        """Return the parameter of an option's name (with - or _). Raises UsageError with the nearest one."""
         by_option = {param.option: param for param in self.params.values()}
+        found = by_option.get(option.replace("_", "-").strip("-"))
+        if found is None:
+            raise UsageError(f"{self.name} has no option {option!r}", nearest(option, by_option))
+        return found
+
+    def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all parameters, defaults filled in, from *given* (option → value); UsageError if one is off."""
         values = {name: param.default for name, param in self.params.items()}
-        for key, value in given.items():
-            param = by_option.get(str(key).replace("_", "-").strip("-"))
-            if param is None:
-                raise UsageError(f"{self.name} has no option {str(key)!r}", nearest(str(key), by_option))
+        for option, value in given.items():
+            param = self.param(str(option))
             values[param.name] = param.check(value)
         return values
 

@@ -1,0 +1,108 @@
+"""The command line: the only room with click and rich, and the one place that turns errors into text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from imgedit import __version__, registry
+from imgedit.cli import talk
+from imgedit.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_MEMORY, EXIT_PIPE, EXIT_USAGE, ImgeditError, nearest
+
+#: commands that are not stages: module of this package → summary for the list of commands
+_OWN = {
+    "backends": "List methods and models: what is here, what is missing and what to type.",
+    "completion": "Print the completion script for a shell.",
+    "info": "Say what is known of pictures.",
+    "run": "Run the steps of a pipeline file.",
+}
+
+
+class Commands(click.Group):
+    """All commands, each loaded when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*_OWN, *registry.stage_names()})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in _OWN:
+            import importlib
+
+            found: click.Command = importlib.import_module(f"imgedit.cli.{name}").command
+            return found
+        from imgedit.cli.command import for_stage
+
+        return for_stage(registry.stage(name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, _OWN.get(name) or registry.stage(name).help.partition("\n")[0])
+                    for name in self.list_commands(ctx)
+                ]
+            )
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "IMGEDIT"},
+    epilog="Commands read and write pictures with what is known of them, so that they chain: "
+    "imgedit detect-text in.jpg | imgedit mask | imgedit erase > out.png",
+)
+@click.version_option(__version__, prog_name="imgedit", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Repair and enlarge pictures, and prove what changed: find text, mask, erase, upscale, compare."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; errors are printed as ``error:`` and ``hint:``."""
+    try:
+        result = cli.main(arguments, prog_name="imgedit", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except ImgeditError as error:
+        talk.error(error)
+        return error.exit_code
+    except click.UsageError as error:
+        talk.say("error", error.format_message())
+        talk.say("hint", _usage_hint(error))
+        return EXIT_USAGE
+    except click.ClickException as error:
+        talk.say("error", error.format_message())
+        return EXIT_USAGE
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        import os
+
+        # nobody reads on: leave without the interpreter's own complaint at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except MemoryError:
+        talk.say("error", "out of memory")
+        talk.say("hint", "give smaller pictures, or free some memory")
+        return EXIT_MEMORY
+    except OSError as error:
+        from imgedit.errors import FileError
+
+        wrapped = FileError(f"{error.filename or 'standard output'}: {error.strerror or error}", talk.IO_HINT)
+        talk.error(wrapped)
+        return wrapped.exit_code
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        talk.say("error", "this is a bug of imgedit, not of yours")
+        talk.say("hint", "please report the lines above with the command that you typed")
+        return EXIT_BUG
+
+
+def _usage_hint(error: click.UsageError) -> str:
+    ctx = error.ctx
+    if isinstance(error, click.NoSuchOption) and ctx is not None:
+        options = [name for param in ctx.command.get_params(ctx) for name in param.opts if name.startswith("--")]
+        return nearest(error.option_name, options)
+    return f"try `{ctx.command_path} --help`" if ctx is not None else "try `imgedit --help`"

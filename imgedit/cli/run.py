@@ -1,0 +1,51 @@
+"""``imgedit run``: the steps of a pipeline file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from imgedit.cli.command import shared_options
+
+
+def _run(pipeline: str, inputs: tuple[str, ...], dry_run: bool, settings: tuple[str, ...], **options: Any) -> int:
+    """Run the steps of a pipeline file.
+
+    PIPELINE is a YAML file, or the name of one that ships with imgedit. Its steps are the commands with their
+    options; the pixels are those of the same commands chained by pipes, without a process for each.
+    """
+    import logging
+
+    from imgedit import pipeline as pipelines
+    from imgedit.cli import sinks, talk
+    from imgedit.cli.sources import expand
+    from imgedit.cli.start import run_calls
+
+    talk.listen(quiet=options["quiet"], verbose=options["verbose"])
+    found = pipelines.find(pipeline)
+    for setting in settings:
+        found = found.override(setting)
+    for name in found.resources:
+        logging.getLogger("imgedit").warning(f"{pipeline}: no step of it uses resources: {name}")
+    sources = expand(inputs, options["files0_from"])
+    if dry_run:
+        if options["output"] not in (None, "-"):
+            sinks.plan(options["output"], sources, json=options["json"])
+        click.echo(found.to_yaml() + "".join(f"# {source.name}\n" for source in sources), nl=False)
+        return 0
+    return run_calls(found.calls, sources, options, found.folder)
+
+
+command = click.Command(
+    "run",
+    callback=_run,
+    help=_run.__doc__,
+    params=[
+        click.Argument(["pipeline"], metavar="PIPELINE"),
+        click.Argument(["inputs"], nargs=-1, metavar="[INPUT]..."),
+        click.Option(["--set", "settings"], multiple=True, metavar="STEP.OPTION=X", help="Change an option of a step."),
+        click.Option(["--dry-run"], is_flag=True, help="Print the plan, all options written out, and do nothing."),
+        *shared_options(),
+    ],
+)

@@ -1,0 +1,82 @@
+"""Everything that is said on stderr: errors, hints, warnings, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import click
+
+from imgedit.errors import ImgeditError
+
+IO_HINT = "check that the place exists, may be written to, and has space left"
+_COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
+
+
+def say(kind: str, text: str) -> None:
+    """Print ``kind: text`` on stderr; coloured on a terminal, unless NO_COLOR is set."""
+    # text may come from file names and sidecars: no control characters reach the terminal
+    safe = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    with contextlib.suppress(OSError):
+        click.echo(click.style(f"{kind}:", fg=_COLOURS.get(kind)) + " " + safe, err=True, color=_colour())
+
+
+def error(fault: ImgeditError, name: str | None = None) -> None:
+    """Print an error and its hint; *name* of the picture in front, when there are several."""
+    say("error", f"{name}: {fault.message}" if name else fault.message)
+    say("hint", fault.hint)
+
+
+def _colour() -> bool | None:
+    import os
+
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def listen(*, quiet: bool, verbose: bool) -> None:
+    """Send warnings to stderr (none with *quiet*), and with *verbose* what is being done."""
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.levelname.lower(), record.getMessage())
+
+    log = logging.getLogger("imgedit")
+    log.handlers = [Handler()]
+    log.propagate = False
+    log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING)
+
+
+@contextlib.contextmanager
+def progress(total: int | None, *, quiet: bool) -> Iterator[Progress]:
+    """Yield an object to be advanced; it shows a bar on a terminal only, and only for several pictures."""
+    if quiet or not sys.stderr.isatty() or total == 1:
+        yield Progress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("pictures", total=total)
+        yield Progress(lambda: bar.advance(task))
+
+
+class Progress:
+    """Counts finished pictures."""
+
+    def __init__(self, step: object = None) -> None:
+        self._step = step
+
+    def advance(self) -> None:
+        if callable(self._step):
+            self._step()

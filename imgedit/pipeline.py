@@ -1,0 +1,197 @@
+"""A YAML file to checked calls: every error names the file, the line, the step and the nearest right word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imgedit import registry
+from imgedit.engine import Call
+from imgedit.errors import FileError, UsageError, nearest
+
+MAX_BYTES = 1 << 20
+SHIPPED = Path(__file__).parent / "data" / "pipelines"
+RESOURCES = ("coarse_tile", "memory_target_gb", "overlap", "refine_tile")
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Checked calls, and the resources that the file grants them. *folder*: where its relative files lie."""
+
+    calls: tuple[Call, ...]
+    resources: Mapping[str, float]
+    folder: Path
+
+    def to_yaml(self) -> str:
+        """Return the pipeline as YAML with every parameter written out; :func:`parse` reads it back alike."""
+        steps = []
+        for call in self.calls:
+            params = {p.option: _plain(call.params[p.name]) for p in call.stage.params.values()}
+            step: dict[str, Any] = {call.stage.name: {k: v for k, v in params.items() if v is not None}}
+            if call.id != call.stage.name:
+                step["id"] = call.id
+            steps.append(step)
+        data: dict[str, Any] = {"steps": steps}
+        if self.resources:
+            data["resources"] = dict(self.resources)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+    def override(self, setting: str) -> Pipeline:
+        """Return the pipeline with ``STEP.OPTION=VALUE`` applied (*STEP*: a command name or an id)."""
+        target, equals, value = setting.partition("=")
+        id_, dot, option = target.partition(".")
+        if not (equals and dot):
+            raise UsageError(f"--set {setting!r} is not STEP.OPTION=VALUE", "for example: --set upscale.scale=4")
+        chosen = [call for call in self.calls if call.id == id_]
+        if not chosen:
+            raise UsageError(f"--set {setting}: no step is called {id_!r}", nearest(id_, {c.id for c in self.calls}))
+        param = chosen[0].stage.param(option)
+        changed = {param.name: param.check(value)}
+        calls = (replace(c, params={**c.params, **changed}) if c in chosen else c for c in self.calls)
+        return replace(self, calls=tuple(calls))
+
+
+def load(path: Path) -> Pipeline:
+    """Read a pipeline file. Raises FileError or UsageError (exit codes 74 and 2)."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FileError(
+            f"cannot read the pipeline {str(path)!r}: {error.strerror}", "give the path of a YAML file"
+        ) from None
+    return parse(data, str(path), path.parent)
+
+
+def find(name: str) -> Pipeline:
+    """Read the pipeline file *name*, or the one of that name which ships with imgedit (``remove-date-stamp``)."""
+    shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+    if name in shipped and not Path(name).exists():
+        return replace(load(shipped[name]), folder=Path())
+    if not Path(name).exists() and not name.endswith((".yaml", ".yml")):
+        raise FileError(f"there is no pipeline {name!r}", nearest(name, shipped))
+    return load(Path(name))
+
+
+def parse(text: str | bytes, name: str = "pipeline", folder: Path = Path()) -> Pipeline:
+    """Return the checked pipeline in *text* (YAML). Raises UsageError with *name* and the line."""
+    if len(text) > MAX_BYTES:
+        raise UsageError(f"{name} has {len(text)} bytes, more than a pipeline needs", "is it really a pipeline file?")
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        return _Reader(name, folder, loader).pipeline(root)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{name}{line}: not valid YAML: {error.problem or error.context}", _SHAPE) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{name}: not valid YAML: {str(error)[:200]}", _SHAPE) from None
+    finally:
+        loader.dispose()
+
+
+_SHAPE = "a pipeline looks like this:  steps: [{mask: {rect: [10, 10, 80, 20]}}, erase]"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(slots=True)
+class _Reader:
+    name: str
+    folder: Path
+    loader: yaml.SafeLoader
+
+    def pipeline(self, root: yaml.Node | None) -> Pipeline:
+        parts = self._mapping(root, ("steps", "resources"), "the file")
+        steps = parts.get("steps")
+        if not isinstance(steps, yaml.SequenceNode) or not steps.value:
+            raise self._error(steps or root, "`steps` must be a list of at least one step", _SHAPE)
+        calls: list[Call] = []
+        for number, node in enumerate(steps.value, 1):
+            calls.append(self._step(node, number, calls))
+        return Pipeline(tuple(calls), self._resources(parts.get("resources")), self.folder)
+
+    def _step(self, node: yaml.Node, number: int, earlier: Sequence[Call]) -> Call:
+        where = f"step {number}"
+        options: yaml.Node | None = None
+        id_: str | None = None
+        if isinstance(node, yaml.ScalarNode):
+            command = str(node.value)
+        else:
+            parts = self._mapping(node, None, where)
+            id_node = parts.pop("id", None)
+            id_ = str(self._value(id_node)) if id_node is not None else None
+            if len(parts) != 1:
+                names = ", ".join(parts) or "none"
+                raise self._error(node, f"{where} must name one command, not {len(parts)} ({names})", _SHAPE)
+            command, options = next(iter(parts.items()))
+        try:
+            stage = registry.stage(command)
+            call = Call(stage, stage.check(self._options(options, f"{where} ({command})")), id_ or command)
+        except UsageError as error:
+            if error.message.startswith(self.name):
+                raise
+            raise self._error(node, f"{where} ({command}): {error.message}", error.hint) from None
+        if not _NAME.fullmatch(call.id):
+            raise self._error(node, f"{where}: id {call.id!r} is not a name", "use letters, digits, - and _")
+        if id_ and id_ in {c.id for c in earlier}:
+            raise self._error(node, f"{where}: the id {id_!r} is taken by an earlier step", "give it another id")
+        self._check_names(node, where, call, earlier)
+        return call
+
+    def _check_names(self, node: yaml.Node, where: str, call: Call, earlier: Sequence[Call]) -> None:
+        """Refuse a @name that no step before *call* has made."""
+        ids = [c.id for c in earlier]
+        known = ["@input", f"@before-{call.id}", *(f"@{when}-{i}" for i in ids for when in ("before", "after"))]
+        for param in call.stage.params.values():
+            value = call.params[param.name]
+            named = param.kind in ("picture", "tone") and isinstance(value, str) and value.startswith("@")
+            if named and value not in known:
+                message = f"{where} ({call.stage.name}): --{param.option}: no earlier step makes {value!r}"
+                raise self._error(node, message, nearest(value, known))
+
+    def _options(self, node: yaml.Node | None, where: str) -> dict[str, Any]:
+        if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
+            return {}
+        return {key: self._value(item) for key, item in self._mapping(node, None, where).items()}
+
+    def _resources(self, node: yaml.Node | None) -> dict[str, float]:
+        if node is None:
+            return {}
+        found = {}
+        for key, item in self._mapping(node, RESOURCES, "resources").items():
+            value = self._value(item)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise self._error(item, f"resources: {key} is {value!r}", "give a number above 0")
+            found[key] = value
+        return found
+
+    def _mapping(self, node: yaml.Node | None, allowed: Sequence[str] | None, where: str) -> dict[str, yaml.Node]:
+        """Return the keys of a mapping node; refuse unknown and repeated ones."""
+        if not isinstance(node, yaml.MappingNode):
+            raise self._error(node, f"{where} must be a mapping of names to values", _SHAPE)
+        found: dict[str, yaml.Node] = {}
+        for key_node, item in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
+            if allowed is not None and key not in allowed:
+                raise self._error(key_node, f"{where}: unknown key {key!r}", nearest(key, allowed))
+            if key in found:
+                raise self._error(key_node, f"{where}: {key!r} is given twice", "keep one of them")
+            found[key] = item
+        return found
+
+    def _value(self, node: yaml.Node) -> Any:
+        return self.loader.construct_object(node, deep=True)
+
+    def _error(self, node: yaml.Node | None, message: str, hint: str) -> UsageError:
+        line = f":{node.start_mark.line + 1}" if node is not None else ""
+        return UsageError(f"{self.name}{line}: {message}", hint)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value

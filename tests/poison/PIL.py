@@ -1,0 +1,1 @@
+raise ImportError("PIL must not be imported here")

@@ -1,0 +1,1 @@
+raise ImportError("cv2 must not be imported here")

@@ -1,0 +1,1 @@
+raise ImportError("diffusers must not be imported here")

@@ -1,0 +1,1 @@
+raise ImportError("isal must not be imported here")

@@ -1,0 +1,1 @@
+raise ImportError("numpy must not be imported here")

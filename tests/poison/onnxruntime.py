@@ -1,0 +1,1 @@
+raise ImportError("onnxruntime must not be imported here")

@@ -1,0 +1,1 @@
+raise ImportError("rapidocr must not be imported here")

@@ -1,0 +1,1 @@
+raise ImportError("scipy must not be imported here")

@@ -1,0 +1,1 @@
+raise ImportError("transformers must not be imported here")

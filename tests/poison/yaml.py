@@ -1,0 +1,1 @@
+raise ImportError("yaml must not be imported here")
