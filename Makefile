@@ -25,7 +25,7 @@ test: $(VENV)/dev
 	$(BIN)/pytest -n 2 -m "not slow and not gpu"
 
 test-slow: $(VENV)/dev
-	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/pytest -n 2 -m slow $(if $(SLICE),--slice $(SLICE))
 
 test-gpu: $(VENV)/dev
 	$(BIN)/pytest -m gpu

@@ -96,7 +96,8 @@ class Engine:
     def _apply(self, item: Call, frame: Frame, named: Mapping[str, Frame], tones: Mapping[str, ToneStats]) -> Frame:
         stage = item.stage
         for need in stage.needs:
-            if getattr(frame if need == "mask" else frame.sidecar, need) in (None, ()):
+            held = frame.mask if need == "mask" else getattr(frame.sidecar, need)
+            if held is None or (need == "regions" and not held):
                 what, hint = _NEEDED[need]
                 raise DataError(f"{stage.name} needs {what}, and this picture has none", hint)
         params = dict(item.params)
@@ -114,6 +115,8 @@ class Engine:
             positional.append(backend)
         start = time.perf_counter()
         try:
+            if stage.guard:
+                positional[0] = _guarded(stage.guard, frame, force=arguments.pop("force"))
             result = stage.function(*positional, **arguments)
         except GateFailed as verdict:
             if verdict.frame is not None:
@@ -143,7 +146,7 @@ class Engine:
             result=after.digest,
             backend=item.params["backend"] if stage.backend else None,
             model=getattr(backend, "fingerprint", None),
-            versions=_versions(tuple(getattr(backend, "requires", ()))),
+            versions=_versions("cv2" in sys.modules, tuple(getattr(backend, "requires", ()))),
             seconds=round(seconds, 4),
             peak_memory_mb=peak_memory_mb(),
             latents_before=before.sidecar.latents,
@@ -297,6 +300,16 @@ def _same(a: Any, b: Any) -> bool:
     return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
+def _guarded(guard: str, frame: Frame, *, force: bool) -> Frame:
+    """Return *frame* with the findings of the stage *guard*, which refuses it on errors unless *force*."""
+    try:
+        looked = registry.stage(guard).function(frame, fail_on="never" if force else "error")
+    except GateFailed as verdict:
+        verdict.hint += "; or go on all the same: --force"
+        raise
+    return frame.with_sidecar(findings=looked.sidecar.findings)
+
+
 # --- the record ------------------------------------------------------------------------------------------
 
 
@@ -313,8 +326,10 @@ def _reference(value: Any, found: Any) -> Any:
 
 
 @cache
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+def _versions(opencv: bool, packages: tuple[str, ...]) -> dict[str, str]:
     versions = {"imgedit": __version__, "numpy": np.__version__}
+    if opencv:  # loaded, so it may have had a part in the pixels
+        versions["opencv"] = sys.modules["cv2"].__version__
     for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)

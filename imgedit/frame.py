@@ -272,8 +272,8 @@ _SIDECAR_HINT = "delete the sidecar, or write it again with this version of imge
 def _plain(value: Any) -> Any:
     """Return JSON values for *value*; fields that say nothing (None, empty) are left out."""
     if dataclasses.is_dataclass(value):
-        items = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {name: _plain(item) for name, item in items if item is not None and item != () and item != {}}
+        items = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {f.name: _plain(item) for f, item in items if _required(f) or not _says_nothing(item)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -283,6 +283,10 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):  # a numpy scalar
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot stand in a sidecar")
+
+
+def _says_nothing(item: Any) -> bool:
+    return item is None or (isinstance(item, tuple | Mapping) and not item)
 
 
 def _no_constant(name: str) -> Any:

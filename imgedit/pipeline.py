@@ -81,17 +81,14 @@ def parse(text: str | bytes, name: str = "pipeline", folder: Path = Path()) -> P
     """Return the checked pipeline in *text* (YAML). Raises UsageError with *name* and the line."""
     if len(text) > MAX_BYTES:
         raise UsageError(f"{name} has {len(text)} bytes, more than a pipeline needs", "is it really a pipeline file?")
-    loader = yaml.SafeLoader(text)
     try:
-        root = loader.get_single_node()
-        return _Reader(name, folder, loader).pipeline(root)
+        loader = yaml.SafeLoader(text)
+        return _Reader(name, folder, loader).pipeline(loader.get_single_node())
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(f"{name}{line}: not valid YAML: {error.problem or error.context}", _SHAPE) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{name}: not valid YAML: {str(error)[:200]}", _SHAPE) from None
-    finally:
-        loader.dispose()
 
 
 _SHAPE = "a pipeline looks like this:  steps: [{mask: {rect: [10, 10, 80, 20]}}, erase]"

@@ -129,6 +129,7 @@ class Stage:
     makes: tuple[str, ...]
     keeps: tuple[str, ...]
     backend: tuple[str, str] | None
+    guard: str | None
     latents: Expect | None
 
     @property
@@ -162,13 +163,15 @@ def stage(
     makes: Sequence[str] = (),
     keeps: Sequence[str] = (),
     backend: str | None = None,
+    guard: str | None = None,
     latents: Expect | None = None,
 ) -> Callable[[F], F]:
     """Declare a stage: the keyword-only parameters of the function are its options.
 
     *needs*: mask, regions, tone: refused before any work where the frame lacks one. *makes*: must be there
     afterwards. *keeps*: pixels, size, outside-mask, alpha: compared bit for bit after each call.
-    *backend*: ``kind:default``; adds ``--backend`` and hands an instance as second argument.
+    *backend*: ``kind:default``; adds ``--backend`` and hands an instance as second argument. *guard*: a stage
+    with ``fail_on`` that looks at the frame first and may refuse it; adds ``--force``.
     """
 
     def decorate(function: F) -> F:
@@ -180,6 +183,8 @@ def stage(
         if backend:
             opt = Opt("Method or model that does the work; `imgedit backends` lists them.")
             params["backend"] = Param("backend", "str", default, opt)
+        if guard:
+            params["force"] = Param("force", "bool", False, Opt(f"Go on where {guard} finds an error."))
         declared = Stage(
             name=function.__name__.rstrip("_").replace("_", "-"),
             function=function,
@@ -188,6 +193,7 @@ def stage(
             makes=tuple(makes),
             keeps=tuple(keeps),
             backend=(kind, default) if backend else None,
+            guard=guard,
             latents=latents,
         )
         function.stage = declared  # type: ignore[attr-defined]
@@ -300,6 +306,8 @@ def _limits(value: Any) -> dict[str, float]:
     if isinstance(value, Mapping):
         return {str(name): _float(number) for name, number in value.items()}
     limits = {}
+    if not isinstance(value, str | list | tuple):
+        raise ValueError(f"{value!r} is not name=number")
     for item in [value] if isinstance(value, str) else value:
         name, equals, number = str(item).partition("=")
         if not equals:

@@ -19,7 +19,7 @@ imgedit_stems   := $(notdir $(basename $(imgedit_inputs)))
 imgedit_targets := $(imgedit_stems:%=$(IMGEDIT_OUT)/%.png.json)
 
 ifneq ($(words $(imgedit_stems)),$(words $(sort $(imgedit_stems))))
-$(error two pictures in $(IMGEDIT_IN) differ in their endings only: rename one of them)
+$(error imgedit: two pictures in $(IMGEDIT_IN) differ in their endings only: rename one of them)
 endif
 
 .PHONY: imgedit

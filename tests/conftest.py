@@ -22,6 +22,20 @@ SIZES = [(1, 1), (1, 400), (400, 1), (2, 3), (17, 31), (64, 64), (96, 133)]
 KINDS = ["rgb8", "rgba8", "grey8", "rgb16", "rgba16"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slice", metavar="K/N", help="run every N-th of the chosen tests, from the K-th (1/1: all)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("--slice")
+    if wanted:
+        # the tests that the marker expression leaves, as -m is applied after this
+        chosen = [item for item in items if item.get_closest_marker("slow")]
+        first, step = (int(part) for part in wanted.split("/"))
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen[first - 1 :: step]])
+        items[:] = chosen[first - 1 :: step]
+
+
 def picture(kind: str, rows: int, columns: int, *, seed: int = 0) -> Frame:
     """Return a smooth picture with some noise, of the given kind."""
     rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "frame": ({"errors"}, {"numpy"}),
     "stage": ({"errors", "frame"}, set()),
     "ops": ({"errors", "ops"}, {"numpy", "cv2"}),
-    "codec": ({"errors", "frame", "codec"}, {"numpy", "PIL"}),
+    "codec": ({"errors", "frame", "codec"}, {"numpy", "PIL", "isal"}),
     "stages": ({"errors", "frame", "stage", "ops"}, set()),
     "backends": ({"errors", "frame", "ops", "backends"}, {"numpy"}),
     "registry": ({"errors", "stage"}, set()),

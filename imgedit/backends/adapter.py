@@ -1,0 +1,136 @@
+"""Stands round every backend: converts bit depth, checks what comes back. Backends see only what they know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imgedit.backends.protocols import Filled
+from imgedit.errors import BrokenPromise
+
+if TYPE_CHECKING:
+    from imgedit.frame import LatentStats, Pixels, Plane, Region
+
+_HINT = "this is a bug of the backend: choose another with --backend, and report it"
+
+
+def adapt(kind: str, backend: object) -> Any:
+    """Return *backend* behind the checks of its *kind*, with the same method; all else is passed through.
+
+    A kind without checks of its own is returned as it is.
+    """
+    around = _KINDS.get(kind)
+    return around(backend) if around else backend
+
+
+class _Adapted:
+    """Passes every attribute through: flags, fingerprint, further methods."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._name = type(backend).__name__.lower()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_backend":  # not yet set: a copy or an unpickled object asks before __init__
+            raise AttributeError(name)
+        return getattr(self._backend, name)
+
+    def _broken(self, what: str) -> BrokenPromise:
+        return BrokenPromise(f"the backend {self._name!r} {what}", _HINT)
+
+    def _same_kind(self, result: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if not isinstance(result, np.ndarray):
+            raise self._broken(f"returned {type(result).__name__}, not an array")
+        if result.shape != shape or result.dtype != dtype:
+            raise self._broken(f"returned {result.dtype} {result.shape}, not {dtype} {shape}")
+
+    def _known_depth(self, pixels: Pixels) -> Pixels:
+        """Return *pixels* in a bit depth that the backend computes in."""
+        depths = self._backend.bit_depths
+        if pixels.dtype.itemsize * 8 in depths:
+            return pixels
+        return _to8(pixels) if 8 in depths else pixels.astype(np.uint16) * np.uint16(257)
+
+
+class _Filler(_Adapted):
+    def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
+        """Fill as the backend does; where it knows only the other bit depth, known pixels stay exact all the same.
+
+        Raises BrokenPromise for a result of another shape or dtype, or with known pixels changed.
+        """
+        given = self._known_depth(pixels)
+        filled = self._backend.fill(given, mask, seed=seed)
+        if not isinstance(filled, Filled):
+            raise self._broken(f"returned {type(filled).__name__}, not Filled")
+        self._same_kind(filled.pixels, given.shape, given.dtype)
+        known = mask == 0
+        if not np.array_equal(filled.pixels[known], given[known]):
+            raise self._broken("changed pixels outside the hole")
+        if given is pixels:
+            return filled
+        back = filled.pixels.astype(np.uint16) * np.uint16(257) if pixels.dtype == np.uint16 else _to8(filled.pixels)
+        back[known] = pixels[known]
+        return filled._replace(pixels=back)
+
+
+class _Upscaler(_Adapted):
+    def upscale(self, pixels: Pixels, rows: int, columns: int, **options: Any) -> Pixels:
+        """Upscale as the backend does. Raises BrokenPromise for a result of another size or dtype than asked for."""
+        result = self._backend.upscale(pixels, rows, columns, **options)
+        self._same_kind(result, (rows, columns, *pixels.shape[2:]), pixels.dtype)
+        return np.asarray(result)
+
+
+class _Detector(_Adapted):
+    def detect(self, pixels: Pixels, *, read: bool) -> list[Region]:
+        """Detect in 8 bit; corners beyond the picture are moved to its edge, and what then has no area is left out.
+
+        A detector sees text run out of the picture, and says where it would go on: that is no fault of it.
+        Raises BrokenPromise for anything that is not a list of regions with scores from 0 to 1.
+        """
+        rows, columns = pixels.shape[:2]
+        regions = self._backend.detect(_to8(pixels) if pixels.dtype == np.uint16 else pixels, read=read)
+        if not isinstance(regions, list) or not all(hasattr(region, "polygon") for region in regions):
+            raise self._broken("did not return a list of regions")
+        return [kept for region in regions if (kept := self._inside(region, rows, columns)) is not None]
+
+    def _inside(self, region: Region, rows: int, columns: int) -> Region | None:
+        corners = np.asarray(region.polygon, np.float64)
+        if corners.ndim != 2 or corners.shape[1] != 2 or not np.isfinite(corners).all():
+            raise self._broken(f"returned a polygon {region.polygon!r:.60}")
+        if region.score is not None and not 0 <= region.score <= 1:
+            raise self._broken(f"returned a score of {region.score!r}")
+        inside = np.clip(corners, 0, (columns, rows))
+        if np.array_equal(inside, corners):
+            return region
+        if (inside.max(axis=0) - inside.min(axis=0)).min() <= 0:
+            return None
+        polygon = tuple((float(x), float(y)) for x, y in inside)
+        return type(region)(polygon, region.label, region.text, region.score)
+
+
+class _Encoder(_Adapted):
+    def encode(self, pixels: Pixels) -> LatentStats:
+        """Encode as the backend does. Raises BrokenPromise for statistics that do not fit the channels."""
+        stats: LatentStats = self._backend.encode(pixels)
+        for values in (stats.mean, stats.std):
+            if len(values) != stats.shape[0] or not np.isfinite(values).all():
+                raise self._broken(f"returned latent statistics {values!r:.60} for {stats.shape[0]} channels")
+        return stats
+
+
+_KINDS: dict[str, type[_Adapted]] = {
+    "fill": _Filler,
+    "upscale": _Upscaler,
+    "detect": _Detector,
+    "latents": _Encoder,
+}
+
+
+def _to8(pixels: Pixels) -> Pixels:
+    """Return uint16 *pixels* as uint8, rounded; one row after the other keeps temporaries small."""
+    out = np.empty(pixels.shape, np.uint8)
+    for row in range(pixels.shape[0]):
+        out[row] = (pixels[row].astype(np.uint32) + 128) // 257
+    return out

@@ -1,0 +1,197 @@
+"""Files that appear whole or not at all, whoever else writes them and whatever kills the process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from imgedit.errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: what a file system or kernel without anonymous files answers
+_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS, errno.ENOENT, errno.EPERM, errno.EXDEV}
+
+_HINTS = {
+    errno.ENOSPC: "the disk is full: make room, or write to another disk",
+    errno.EDQUOT: "your quota is used up: make room, or write to another disk",
+    errno.EFBIG: "the file is larger than this file system or `ulimit -f` allows",
+    errno.EROFS: "the disk is mounted read-only: write somewhere else",
+    errno.EACCES: "you may not do this here: check the rights with `ls -ld`, or use another folder",
+    errno.EPERM: "you may not do this here: check the rights with `ls -ld`, or use another folder",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EMFILE: "too many open files: raise `ulimit -n`",
+}
+
+
+def show(path: str | os.PathLike[str]) -> str:
+    """Return *path* as text that can be printed and stored, also where the name is not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def file_error(error: OSError | ValueError, path: str | os.PathLike[str], doing: str) -> FileError:
+    """Return *error* as a FileError: what could not be done with *path* (``read``, ``written``), and what to do."""
+    name, code = show(path), getattr(error, "errno", None) or 0
+    folder = Path(path).parent
+    if code == errno.ENOENT and doing == "read":
+        return FileError(f"{name} does not exist", "check the name: `ls` shows what is there")
+    if code == errno.ENOENT and not folder.is_dir():
+        return FileError(f"the folder {show(folder)} does not exist", f"mkdir -p {show(folder)}")
+    if code in (errno.EISDIR, errno.ENOTDIR):
+        what = "is a folder" if code == errno.EISDIR else "lies in something that is no folder"
+        return FileError(f"{name} {what}", "give the name of a file")
+    why = getattr(error, "strerror", None) or str(error)
+    return FileError(f"{name} could not be {doing}: {why}", _HINTS.get(code, "check the file, its disk and its rights"))
+
+
+class Pending:
+    """A file that is being written beside its place: :meth:`commit` puts it there, :meth:`discard` leaves no trace.
+
+    Where the system can, the file has no name before it is whole (O_TMPFILE), so that even a killed
+    process leaves nothing behind. Rights are those of the file replaced, or as the umask says.
+    Raises FileError, also for a target that is a symbolic link, a folder, a device or write-protected.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._named: Path | None = None
+        try:
+            mode = _mode(path)
+            fd = self._open()
+            if mode is not None:
+                os.fchmod(fd, mode)
+        except (OSError, ValueError) as error:
+            self._remove()
+            raise file_error(error, path, "written") from None
+        self.file: BinaryIO = os.fdopen(fd, "w+b", buffering=1 << 16)
+
+    def _open(self) -> int:
+        tmpfile = getattr(os, "O_TMPFILE", 0)
+        if tmpfile:
+            try:
+                return os.open(self.path.parent, tmpfile | os.O_RDWR | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED or not self.path.parent.is_dir():
+                    raise
+        return self._open_named()
+
+    def _open_named(self) -> int:
+        self._named = self._temporary()
+        return os.open(self._named, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+    def _temporary(self) -> Path:
+        return self.path.with_name(f".imgedit-{secrets.token_hex(8)}.tmp")
+
+    def flush(self) -> None:
+        """Bring the data to the disk; FileError when they do not fit."""
+        try:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise file_error(error, self.path, "written") from None
+
+    def commit(self) -> None:
+        """Put the whole file in its place."""
+        self.flush()
+        try:
+            if self._named is None:
+                self._link()
+            if self._named is not None:
+                os.replace(self._named, self.path)  # noqa: PTH105  one call, no Path in between
+                self._named = None
+        except OSError as error:
+            raise file_error(error, self.path, "written") from None
+        self.file.close()
+
+    def _link(self) -> None:
+        """Give the anonymous file its own name if that is free, else a temporary one to be renamed."""
+        source, fd = f"/proc/self/fd/{self.file.fileno()}", os.open("/", os.O_PATH | os.O_CLOEXEC)
+        try:  # a folder descriptor makes Python call linkat with AT_SYMLINK_FOLLOW
+            try:
+                os.link(source, self.path, src_dir_fd=fd, follow_symlinks=True)
+            except FileExistsError:
+                named = self._temporary()
+                os.link(source, named, src_dir_fd=fd, follow_symlinks=True)
+                self._named = named
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            self._copy()
+        finally:
+            os.close(fd)
+
+    def _copy(self) -> None:
+        # no /proc here, or a file system that cannot link: write the data once more, under a name
+        mode = stat.S_IMODE(os.fstat(self.file.fileno()).st_mode)
+        with os.fdopen(self._open_named(), "wb") as named:
+            self.file.seek(0)
+            shutil.copyfileobj(self.file, named, 1 << 20)
+            named.flush()
+            os.fchmod(named.fileno(), mode)
+            os.fsync(named.fileno())
+
+    def discard(self) -> None:
+        """Forget the file; nothing after a commit."""
+        with contextlib.suppress(OSError):  # a full disk speaks up at close() once more
+            self.file.close()
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._named is not None:
+            with contextlib.suppress(OSError):
+                self._named.unlink()
+            self._named = None
+
+
+def _mode(path: Path) -> int | None:
+    """Return the rights of the file that *path* replaces, None for a new one; refuse what is no plain file."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    name = show(path)
+    if stat.S_ISLNK(found.st_mode):
+        target = show(os.path.realpath(path))
+        raise FileError(f"{name} is a symbolic link", f"write to the file itself: {target}")
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise FileError(f"{name} is no plain file", "write to `-` and send standard output there")
+    if not os.access(path, os.W_OK):
+        raise FileError(f"{name} is write-protected", f"chmod u+w {name}")
+    return stat.S_IMODE(found.st_mode)
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open *path* for writing; the file appears, or is replaced, when the block ends without an exception.
+
+    Raises FileError with a hint: folder missing, read-only, disk full, a symbolic link, ….
+    """
+    pending = Pending(Path(path))
+    try:
+        try:
+            yield pending.file
+        except OSError as error:
+            raise file_error(error, path, "written") from None
+        pending.commit()
+    finally:
+        pending.discard()
+
+
+def save_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write *data* to *path*, whole or not at all."""
+    with atomic(path) as file:
+        file.write(data)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise the FileError that writing *path* would end in, before any work is done for it."""
+    Pending(Path(path)).discard()

@@ -1,0 +1,264 @@
+"""Frames ↔ files: ``x.png``, ``x.png.json``, ``x.mask.png``, …, written whole and in an order that is safe."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from imgedit.codec import chunks, png, stream
+from imgedit.codec.atomic import Pending, file_error, show
+from imgedit.codec.chunks import SIGNATURE, Source
+from imgedit.codec.limits import Limits
+from imgedit.codec.png import PLANE, Picture
+from imgedit.codec.samples import header_for
+from imgedit.codec.stream import MASK
+from imgedit.codec.trust import parse_sidecar, settle
+from imgedit.errors import DataError, FileError, UsageError
+from imgedit.frame import Frame, plane_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imgedit.frame import Plane, Sidecar
+
+log = logging.getLogger("imgedit")
+
+AnyPath = str | os.PathLike[str]
+
+
+def sidecar_path(path: AnyPath) -> Path:
+    """Return where the sidecar of the picture *path* lies: ``x.png.json``."""
+    path = Path(path)
+    return path.with_name(path.name + ".json")
+
+
+def plane_path(path: AnyPath, name: str) -> Path:
+    """Return where the plane *name* of the picture *path* lies: ``x.mask.png``."""
+    path = Path(path)
+    stem = path.stem if path.suffix.lower() == ".png" else path.name
+    return path.with_name(f"{stem}.{name}.png")
+
+
+def planned_paths(frame: Frame, path: AnyPath) -> list[Path]:
+    """Return the files that :func:`write_file` would write, in its order: planes, picture, sidecar.
+
+    Raises UsageError for a name that promises another format than PNG.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in ("", ".png"):
+        hint = f"-o {show(path.with_suffix('.png'))}"
+        raise UsageError(f"{show(path)}: imgedit writes PNG, and the name says something else", hint)
+    return [*(plane_path(path, name) for name in stream.all_planes(frame)), path, sidecar_path(path)]
+
+
+def side_paths(path: AnyPath, limits: Limits | None = None) -> list[Path]:
+    """Return the files that lie beside the picture *path* and belong to it: sidecar, mask and further planes."""
+    names = [MASK, *_scan(Path(path), limits or Limits())[1]]
+    found = [sidecar_path(path), *(plane_path(path, name) for name in dict.fromkeys(names))]
+    return [side for side in found if side.is_file()]
+
+
+def is_side_file(path: AnyPath, limits: Limits | None = None) -> bool:
+    """Tell whether *path* is the mask or another plane of a picture beside it, and so no picture of its own."""
+    path = Path(path)
+    stem, dot, name = path.stem.rpartition(".")
+    picture = path.with_name(stem + ".png") if dot and stem else path
+    if path.suffix != ".png" or picture == path or not picture.is_file():
+        return False
+    try:
+        return name == MASK or name in _scan(picture, limits or Limits())[1]
+    except (DataError, FileError):  # a damaged neighbour says nothing of this file
+        return False
+
+
+def write_file(frame: Frame, path: AnyPath) -> list[Path]:
+    """Write *frame* to *path* and beside it; return the files, in the order in which they appeared.
+
+    All are written under no name first; then the planes appear, the picture, and the sidecar last, so that
+    a failure leaves the files of before, and a kill leaves only whole ones. Nothing is ever deleted: a
+    plane of an earlier picture stays where it is, and is not believed. Raises FileError, UsageError.
+    """
+    frame, path = stream.described(frame), Path(path)
+    paths = planned_paths(frame, path)
+    stale = plane_path(path, MASK)
+    if frame.mask is None and stale.exists():
+        log.warning("%s is from before: %s has no mask now", show(stale), show(path))
+    with contextlib.ExitStack() as stack:
+        files = []
+        for each in paths:
+            files.append(Pending(each))
+            stack.callback(files[-1].discard)
+        try:
+            for pending, plane in zip(files, stream.all_planes(frame).values()):
+                stream.write_plane(pending.file, plane)
+            before = [*stream.metadata(frame), *stream.references(frame)]
+            header = header_for(frame)
+            png.write_png(files[-2].file, header, frame.pixels, frame.alpha, before=before, compact=True)
+            files[-1].file.write(frame.sidecar.to_json(indent=1).encode("utf-8") + b"\n")
+        except OSError as error:
+            raise file_error(error, path, "written") from None
+        for pending in files:
+            pending.flush()
+        for pending in files:
+            pending.commit()
+    return paths
+
+
+def read_file(path: AnyPath, limits: Limits | None = None) -> Frame:
+    """Read the picture *path* with what lies beside it.
+
+    Of a sidecar beside and one inside, the one that describes these pixels is believed, the one beside
+    first. ``x.mask.png`` is used when the picture or its sidecar speaks of a mask, or when the picture has
+    no sidecar at all; other planes only when the picture names their digest. Raises FileError where
+    reading fails, DataError for what is damaged, foreign to its name, too large or of another size.
+    """
+    path, limits = Path(path), limits or Limits()
+    name = show(path)
+    with stream.out_of_memory(name):
+        picture, is_png = _read_picture(path, limits)
+        frame, beside = stream.assemble(picture, limits, name)
+        sidecars: list[Sidecar] = []
+        if is_png:
+            own = _read_sidecar(path, limits)
+            sidecars = [*([own] if own else []), *stream.embedded_sidecars(picture, name)]
+            frame = _with_planes(frame, path, beside, sidecars, limits)
+    return settle(frame, sidecars, picture.mode, show(path.name), name)
+
+
+def read_sidecar(path: AnyPath, limits: Limits | None = None) -> Sidecar | None:
+    """Return the sidecar beside or inside the picture *path* without decoding it, so not compared with its pixels."""
+    path, limits = Path(path), limits or Limits()
+    beside = _read_sidecar(path, limits)
+    if beside is not None:
+        return beside
+    text = _scan(path, limits)[0]
+    return None if text is None else parse_sidecar(text, show(path), "write the picture again without its metadata")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        file = path.open("rb", buffering=chunks.PIECE)
+    except (OSError, ValueError) as error:
+        raise file_error(error, path, "read") from None
+    with file:
+        yield file
+
+
+def _read_picture(path: Path, limits: Limits) -> tuple[Picture, bool]:
+    """Return the picture in *path*, and whether it is a PNG."""
+    name = show(path)
+    with _opened(path) as file:
+        source = Source(file, name)
+        head = source.read(8)
+        if not head:
+            raise DataError(f"{name} is empty", "get or write it again")
+        if head == SIGNATURE:
+            picture = png.read_png(source, limits)
+            rest = source.read(8)
+            if rest == SIGNATURE:
+                log.warning("%s: there is more than one picture in it; the first is used", name)
+            elif rest:
+                log.warning("%s: there are further bytes behind the picture; they are not read", name)
+            return picture, True
+        from imgedit.codec import foreign
+
+        if not file.seekable():
+            most = 8 * limits.pixels
+            return foreign.read(io.BytesIO(head + source.read(most)), limits, name), False
+        file.seek(0)
+        return foreign.read(file, limits, name), False
+
+
+def _read_sidecar(path: Path, limits: Limits) -> Sidecar | None:
+    beside = sidecar_path(path)
+    try:
+        if not beside.is_file():
+            return None
+    except (OSError, ValueError):
+        return None
+    with _opened(beside) as file:
+        text = Source(file, show(beside)).read(limits.sidecar_bytes + 1)
+    hint = f"delete {show(beside)}"
+    if len(text) > limits.sidecar_bytes:
+        raise DataError(f"{show(beside)} is larger than {limits.sidecar_bytes:,} bytes", hint)
+    return parse_sidecar(text, show(beside), hint)
+
+
+def _with_planes(frame: Frame, path: Path, beside: dict[str, str], sidecars: list[Sidecar], limits: Limits) -> Frame:
+    """Return *frame* with the planes that lie beside it and are known to belong to it."""
+    planes = dict(frame.planes)
+    size = (frame.rows, frame.columns)
+    for name, digest in beside.items():
+        place = plane_path(path, name)
+        if not place.is_file():
+            log.warning("%s: its plane %r is not there: %s", show(path), name, show(place))
+            continue
+        if name == MASK:
+            continue
+        plane = _read_plane(place, size, limits)
+        if plane_digest(plane) == digest:
+            planes[name] = plane
+        else:
+            log.warning("%s was changed since %s was written; it is not used", show(place), show(path))
+    mask, place = frame.mask, plane_path(path, MASK)
+    if mask is None and place.is_file():
+        if MASK in beside or not sidecars or any(sidecar.mask for sidecar in sidecars):
+            mask = _read_plane(place, size, limits)
+        else:
+            log.warning(
+                "%s is not used: the sidecar of %s knows of no mask; to use it: `imgedit mask --from %s`",
+                *(show(place), show(path), show(place)),
+            )
+    return frame.replace(planes=planes, mask=mask)
+
+
+def _read_plane(path: Path, size: tuple[int, int], limits: Limits) -> Plane:
+    """Return a plane from a picture file of any format, as long as it is grey, opaque and of this *size*."""
+    name = show(path)
+    frame, _ = stream.assemble(_read_picture(path, limits)[0], limits, name)
+    if (frame.rows, frame.columns) != size:
+        raise DataError(
+            f"{name} is {frame.columns}×{frame.rows}, the picture beside it {size[1]}×{size[0]}",
+            f"make it {size[1]}×{size[0]}, or delete it",
+        )
+    grey = frame.pixels[..., 0]
+    if not all(np.array_equal(grey, frame.pixels[..., channel]) for channel in (1, 2)):
+        raise DataError(f"{name} has colours; a mask is grey", "0 keeps, 255 changes: save it as grey, or delete it")
+    if frame.alpha is not None and frame.alpha.min() < frame.full_scale:
+        raise DataError(f"{name} is partly transparent; a mask is opaque", "save it without alpha, or delete it")
+    if grey.dtype.itemsize > 1:
+        grey = (grey // 257).astype(np.uint8) + (grey % 257 > 128)
+    return np.ascontiguousarray(grey, np.uint8)
+
+
+def _scan(path: Path, limits: Limits) -> tuple[bytes | None, list[str]]:
+    """Return the embedded sidecar and the names of the planes beside, from the chunks before the picture data."""
+    text: bytes | None = None
+    names: list[str] = []
+    with _opened(path) as file:
+        source = Source(file, show(path))
+        if source.read(8) != SIGNATURE:
+            return None, []
+        while True:
+            kind, length = chunks.read_head(source)
+            if kind in ("IDAT", "IEND"):
+                return text, names
+            if kind in ("iTXt", PLANE) and length <= limits.sidecar_bytes + 100:
+                body = chunks.read_body(source, kind, length)
+                if kind == PLANE:
+                    name, _, rest = body.partition(b"\0")
+                    if re.fullmatch(rb"[a-z][a-z0-9_-]{0,31}", name) and rest.startswith(b"sha256:"):
+                        names.append(name.decode("ascii"))
+                else:
+                    text = chunks.check_text(kind, body, limits, show(path)) or text
+            else:
+                for _ in source.pieces(length + 4, f"chunk {kind}"):
+                    pass

@@ -1,0 +1,210 @@
+"""Pictures that only Pillow reads: JPEG, WebP, TIFF, GIF, …; 16-bit colour by OpenCV, which keeps it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import struct
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from imgedit.codec.limits import Limits, damaged
+from imgedit.codec.png import Picture
+from imgedit.errors import DataError, ImgeditError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+log = logging.getLogger("imgedit")
+
+#: EPS would run another program; the others are only placeholders for plugins; PNG is read here, not there
+_REFUSED = {"PNG", "EPS", "WMF", "FPX", "MIC", "BUFR", "GRIB", "HDF5", "MPEG", "PDF"}
+_XMP_KEYWORD = b"XML:com.adobe.xmp"
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[1-8]")
+#: what is carried of a TIFF's own tags: description, make, model, software, date, artist, copyright
+_TIFF_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+_EXIF_IFD, _GPS_IFD, _BITS = 0x8769, 0x8825, 0x0102
+_DEEP_HINT = "convert it first, for instance: `convert in.tif -depth 16 out.png`"
+_LOCK = threading.Lock()
+
+
+def read(file: BinaryIO, limits: Limits, name: str) -> Picture:
+    """Read the first picture of a seekable *file* in any format but PNG.
+
+    Raises DataError for what is no picture, damaged, too large (checked before decoding), or deeper than
+    16 bits. Metadata that PNG can carry (profile, EXIF, XMP, resolution) is carried.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    with _LOCK, warnings.catch_warnings(record=True) as caught:  # Pillow's limit and its warnings are global
+        warnings.simplefilter("always")
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.pixels
+        try:
+            picture = _read(file, limits, name)
+        except (ImgeditError, MemoryError):
+            raise
+        except Image.DecompressionBombError:
+            raise DataError(
+                f"{name}: the picture has more than {limits.pixels:,} pixels", "if you trust it: --max-pixels N"
+            ) from None
+        except UnidentifiedImageError:
+            raise DataError(f"{name} is no picture", "give a PNG, JPEG, WebP, TIFF, …") from None
+        except Exception as error:  # whatever hostile data make a decoder raise
+            raise damaged(name, f"the picture cannot be decoded: {str(error)[:200] or type(error).__name__}") from None
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+    for text in dict.fromkeys(str(item.message) for item in caught):
+        log.warning("%s: %s", name, text)
+    return picture
+
+
+def _read(file: BinaryIO, limits: Limits, name: str) -> Picture:
+    from PIL import Image
+
+    Image.preinit()
+    if file.read(4)[:2] != b"\xff\xd8":  # JPEG is among the few that preinit() knows
+        Image.init()
+    file.seek(0)
+    with Image.open(file, formats=[kind for kind in Image.ID if kind not in _REFUSED]) as image:
+        columns, rows = image.size
+        limits.check_size(rows, columns, name)
+        kind, mode = str(image.format), image.mode
+        deep = _bits(image, file) > 8 and mode in ("RGB", "RGBA", "RGBX", "RGBa")
+        if deep:
+            pixels, alpha, mode = _deep(image, file, name)
+        else:
+            image.load()
+            limits.check_size(image.height, image.width, name)
+            pixels, alpha = _arrays(image, kind, name)
+        chunks, icc = _metadata(image, kind, limits, name)
+        if mode in ("CMYK", "LAB"):
+            icc = None  # it spoke of the colours before
+        if getattr(image, "is_animated", False):
+            log.warning("%s: there is more than one picture in it; the first is used", name)
+    return Picture(pixels, alpha, _name(mode, image.info), icc, chunks)
+
+
+def _name(mode: str, info: dict[Any, Any]) -> str:
+    base = {"I;16B": "I;16", "I;16L": "I;16", "I;16N": "I;16", "I": "I;16", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}
+    mode = base.get(mode, mode)
+    return mode + "A" if "transparency" in info and mode in ("L", "RGB", "P") else mode
+
+
+def _arrays(image: Image, kind: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return pixels and alpha of a loaded *image*."""
+    mode = image.mode
+    if mode == "F" or (mode == "I" and _wide(image, kind)):
+        raise DataError(f"{name}: more than 16 bits per channel ({mode})", _DEEP_HINT)
+    if mode.startswith("I"):
+        return _split(np.asarray(image).astype(np.uint16)[..., None])
+    if mode in ("CMYK", "LAB"):
+        image = _to_srgb(image, name)
+    elif mode in ("P", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA" if "transparency" in image.info or mode == "PA" else "RGB")
+    elif mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert({"1": "L", "La": "LA", "RGBa": "RGBA"}.get(mode, "RGB"))
+    samples = np.asarray(image)
+    return _split(samples if samples.ndim == 3 else samples[..., None])
+
+
+def _wide(image: Image, kind: str) -> bool:
+    """Tell whether a picture of mode I holds values beyond 16 bits."""
+    bits = getattr(image, "tag_v2", {}).get(_BITS, (16,))
+    low, high = image.getextrema()
+    return (kind == "TIFF" and max(bits) > 16) or int(low) < 0 or int(high) > 65535  # type: ignore[arg-type]
+
+
+def _split(samples: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return (rows, columns, 1…4 channels) as RGB pixels and alpha."""
+    channels = samples.shape[2]
+    pixels = np.empty((*samples.shape[:2], 3), samples.dtype)
+    for channel in range(3):
+        pixels[..., channel] = samples[..., channel if channels > 2 else 0]
+    return pixels, np.ascontiguousarray(samples[..., -1]) if channels in (2, 4) else None
+
+
+def _to_srgb(image: Image, name: str) -> Image:
+    """Convert CMYK or LAB by its profile; without one, CMYK as Pillow does."""
+    from PIL import ImageCms
+
+    profile = image.info.get("icc_profile")
+    if image.mode == "CMYK" and not profile:
+        log.warning("%s: CMYK without a profile: converted to RGB by formula", name)
+        return image.convert("RGB")
+    log.warning("%s: %s converted to sRGB; its own profile is not carried", name, image.mode)
+    own = ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+    converted = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    if converted is None:
+        raise ValueError("the colour profile cannot be used")
+    return converted
+
+
+def _bits(image: Image, file: BinaryIO) -> int:
+    """Return the bits per channel that the header states, where Pillow would make 8 of more."""
+    if image.format == "TIFF":
+        return int(max(image.tag_v2.get(_BITS, (1,))))  # type: ignore[attr-defined]
+    file.seek(0)
+    head = file.read(1 << 16)
+    file.seek(0)
+    if image.format == "PPM":
+        found = re.match(rb"P6\s+(?:#[^\n]*\s+)*\d+\s+(?:#[^\n]*\s+)*\d+\s+(?:#[^\n]*\s+)*(\d+)", head)
+        most = int(found[1]) if found else 255
+        return 8 if most <= 255 else 16 if most == 65535 else 12
+    start = head.find(b"\xff\x4f\xff\x51") if image.format == "JPEG2000" else -1
+    return (head[start + 42] & 0x7F) + 1 if 0 <= start < len(head) - 42 else 8
+
+
+def _deep(image: Image, file: BinaryIO, name: str) -> tuple[NDArray[Any], NDArray[Any] | None, str]:
+    """Return 16-bit pixels, alpha and mode by OpenCV; DataError where that cannot keep the depth."""
+    import cv2
+
+    bits = _bits(image, file)
+    file.seek(0)
+    data: NDArray[Any] | None = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    columns, rows = image.size
+    if data is None or data.dtype != np.uint16 or data.ndim != 3 or bits != 16 or image.mode == "RGBa":
+        raise DataError(f"{name}: its {bits} bits per channel cannot be kept", _DEEP_HINT)
+    if data.shape[:2] != (rows, columns):
+        raise damaged(name, "the picture has another size than its header says")
+    channels = data.shape[2]
+    rgb = cv2.cvtColor(data, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGBA)
+    return *_split(rgb), "RGB;16" if channels == 3 else "RGBA;16"
+
+
+def _metadata(image: Image, kind: str, limits: Limits, name: str) -> tuple[list[tuple[str, bytes]], bytes | None]:
+    """Return what PNG can carry of a picture's metadata, and its colour profile."""
+    info, chunks = image.info, []
+    dpi = info.get("dpi")
+    if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(value) < 1e7 for value in dpi):
+        chunks.append(("pHYs", struct.pack(">IIB", *(round(float(value) / 0.0254) for value in dpi), 1)))
+    exif = _tiff_exif(image) if kind == "TIFF" else info.get("exif")
+    if isinstance(exif, bytes) and exif:
+        chunks.append(("eXIf", exif.removeprefix(b"Exif\0\0")))
+    xmp = info.get("xmp")
+    if isinstance(xmp, bytes) and xmp:
+        chunks.append(("iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + _XMP_ORIENTATION.sub(rb"\g<1>1", xmp.rstrip(b"\0"))))
+    icc = info.get("icc_profile") or None
+    for what, data in (*chunks, ("profile", icc or b"")):
+        if len(data) > limits.chunk_bytes:
+            raise damaged(name, f"its metadata ({what}) is larger than {limits.chunk_bytes:,} bytes")
+    return chunks, icc if isinstance(icc, bytes) else None
+
+
+def _tiff_exif(image: Image) -> bytes:
+    """Return the describing part of a TIFF's tags as EXIF: not those that say how its pixels are stored."""
+    from PIL import Image as PillowImage
+
+    own, kept = image.getexif(), PillowImage.Exif()
+    for tag in _TIFF_TAGS:
+        if tag in own:
+            kept[tag] = own[tag]
+    for tag in (_EXIF_IFD, _GPS_IFD):
+        entries = own.get_ifd(tag)
+        if entries:
+            kept.get_ifd(tag).update(entries)
+    return kept.tobytes() if len(kept) or any(kept.get_ifd(tag) for tag in (_EXIF_IFD, _GPS_IFD)) else b""

@@ -1,0 +1,48 @@
+"""What an input may ask for before it is refused, and the errors that say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imgedit.errors import DataError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds that are checked before anything is decoded or allocated.
+
+    *pixels*: rows × columns. *chunk_bytes*: one metadata chunk, also after inflation; all of them together
+    may take four times as much. *sidecar_bytes*: the JSON text.
+    """
+
+    pixels: int = 256_000_000
+    chunk_bytes: int = 16 * MIB
+    sidecar_bytes: int = 16 * MIB
+
+    def check_size(self, rows: int, columns: int, name: str) -> None:
+        """Raise DataError when a picture of this size is empty or too large."""
+        if rows < 1 or columns < 1:
+            raise DataError(f"{name}: the picture is {columns}×{rows}: it has no pixels", FRESH_HINT)
+        if rows * columns > self.pixels:
+            raise DataError(
+                f"{name}: the picture is {columns}×{rows}, {rows * columns:,} pixels; the limit is {self.pixels:,}",
+                f"if you trust it: --max-pixels {rows * columns}",
+            )
+
+
+FRESH_HINT = "the file is damaged or incomplete: get or write it again"
+
+
+def damaged(name: str, what: str) -> DataError:
+    """Return the error for an input that is not what it claims to be."""
+    return DataError(f"{name}: {what}", FRESH_HINT)
+
+
+def too_long(name: str, what: str, limit: int) -> DataError:
+    """Return the error for metadata above a limit."""
+    return DataError(
+        f"{name}: {what} is larger than {limit:,} bytes",
+        f"strip the metadata, or if you trust it: --max-chunk-bytes {limit * 8}",
+    )

@@ -1,0 +1,181 @@
+"""CIEDE2000: the colour difference that people see, for planes of CIELAB values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+#: float32 or float64
+Floats = NDArray[Any]
+
+#: buffers that :func:`delta_e` works in
+BUFFERS = 12
+
+
+def _hue_weight() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return P and Q with T = P(cos h) + sin h · Q(cos h), the coefficients lowest power first.
+
+    T (Sharma, Wu, Dalal 2005, equation 15) is a sum of cosines of multiples of the mean hue; cos nh is the Chebyshev
+    polynomial of the first kind in cos h, and sin nh is sin h times one of the second kind.
+    """
+    turn = math.radians
+    cosines = [1, -0.17 * math.cos(turn(30)), 0.24, 0.32 * math.cos(turn(6)), -0.20 * math.cos(turn(63))]
+    sines = [-0.17 * math.sin(turn(30)), 0, -0.32 * math.sin(turn(6)), -0.20 * math.sin(turn(63))]
+    second = np.zeros(4)
+    for weight, chebyshev in zip(sines, ([1], [0, 2], [-1, 0, 4], [0, -4, 0, 8])):
+        second[: len(chebyshev)] += weight * np.array(chebyshev)
+    return tuple(map(float, np.polynomial.chebyshev.cheb2poly(cosines))), tuple(map(float, second))
+
+
+_P, _Q = _hue_weight()
+# the square of an angle as a power series of 1 - cos; exact to 1e-3 degrees where the rotation term is not zero
+_ANGLE_SQUARED = (0.0, 2.0, 1 / 3, 4 / 45, 1 / 35)
+_BLUE = math.radians(275)
+_BLUE_WIDTH = math.radians(25)
+
+
+def delta_e(first: Floats, second: Floats, work: Floats | None = None) -> Floats:
+    """Return CIEDE2000 between *first* and *second*, planes (3, n) of L*, a*, b*; (n,) of the same dtype.
+
+    *work*: (BUFFERS, n), to be overwritten; the result is one of its rows. kL = kC = kH = 1. Sharma, Wu, Dalal: "The
+    CIEDE2000 color-difference formula", Color Research and Application 30 (2005). The hue angles of the paper never
+    appear: the mean hue is the direction of C2'·v1 + C1'·v2, where v = (a', b'), and
+    ΔH'² = Δa'² + Δb² - ΔC'², which loses nothing to cancellation when the colours are close.
+    """
+    if work is None:
+        work = np.empty((BUFFERS, first.shape[1]), first.dtype)
+    l1, a1, b1 = first[:, None]
+    l2, a2, b2 = second[:, None]
+    p1, p2, c1, c2, da, db, dc, dh, x, y, t, u = work[:BUFFERS, None]  # each (1, n): OpenCV wants rows
+
+    _length(a1, b1, c1, t)
+    _length(a2, b2, c2, t)
+    c1 += c2
+    _saturation(c1, t, u)
+    t *= -0.5
+    t += 1.5  # 1 + G
+    np.multiply(a1, t, out=p1)  # a'
+    np.multiply(a2, t, out=p2)
+    _length(p1, b1, c1, t)  # C'
+    _length(p2, b2, c2, t)
+    np.subtract(p2, p1, out=da)
+    np.subtract(b2, b1, out=db)
+    np.subtract(c2, c1, out=dc)
+    np.multiply(da, da, out=dh)
+    dh += np.multiply(db, db, out=t)
+    dh -= np.multiply(dc, dc, out=t)
+    cv2.sqrt(np.abs(dh, out=dh), dh)  # abs: rounding may leave -1e-12
+    db *= p1
+    da *= b1
+    db -= da
+    dh *= db
+    np.abs(db, out=db)
+    db += float(np.finfo(db.dtype).tiny)
+    dh /= db  # ΔH', with the sign of the turn from first to second
+    _mean_hue((p1, b1, c1), (p2, b2, c2), (x, y), (t, u, db))  # x = cos h, y = sin h
+    c1 += c2  # twice the mean chroma, here and below
+    _polynomial(_Q, x, t)
+    t *= y
+    t += _polynomial(_P, x, u)
+    t *= c1
+    t *= 0.015 / 2
+    t += 1
+    dh /= t  # by S_H
+    np.multiply(c1, 0.045 / 2, out=t)
+    t += 1
+    dc /= t  # by S_C
+    _rotation(x, y, c1, t, u)
+    u *= dc
+    u *= dh
+    dc *= dc
+    dh *= dh
+    u += dc
+    u += dh
+    _lightness(l1, l2, x, y, t)
+    u += t
+    cv2.sqrt(np.abs(u, out=u), u)
+    result: Floats = u[0]
+    return result
+
+
+def _length(x: Floats, y: Floats, out: Floats, spare: Floats) -> None:
+    """Fill *out* with sqrt(x² + y²). OpenCV's own rounds by where the buffer happens to lie in memory."""
+    np.multiply(x, x, out=out)
+    out += np.multiply(y, y, out=spare)
+    cv2.sqrt(out, out)
+
+
+def _mean_hue(first: Any, second: Any, out: Any, spare: Any) -> None:
+    """Fill *out* with cosine and sine of the mean hue of two colours (a', b', C'), along the shorter arc."""
+    (p1, b1, c1), (p2, b2, c2), (x, y), (t, u, norm) = first, second, out, spare
+    np.multiply(p1, c2, out=x)
+    x += np.multiply(p2, c1, out=t)
+    np.multiply(b1, c2, out=y)
+    y += np.multiply(b2, c1, out=t)
+    _length(x, y, norm, u)
+    np.multiply(c1, c2, out=t)
+    # opposite hues: the arcs are equally long, and the paper goes up from the smaller angle
+    opposite = norm <= np.multiply(t, 4 * float(np.finfo(t.dtype).eps), out=u)
+    if opposite.any():
+        up = np.where((b1 > 0) | ((b1 == 0) & (p1 > 0)), 1, -1).astype(t.dtype)
+        x[opposite] = (-b1 * c2 * up)[opposite]
+        y[opposite] = (p1 * c2 * up)[opposite]
+        _length(x, y, norm, u)
+    norm += float(np.finfo(t.dtype).tiny)  # one of them grey: the hue has no weight, but 0/0 would spread
+    x /= norm
+    y /= norm
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Floats, out: Floats) -> Floats:
+    np.multiply(x, coefficients[-1], out=out)
+    for coefficient in coefficients[-2:0:-1]:
+        out += coefficient
+        out *= x
+    out += coefficients[0]
+    return out
+
+
+def _saturation(twice: Floats, out: Floats, spare: Floats) -> Floats:
+    """Fill *out* with sqrt(C⁷ / (C⁷ + 25⁷)), C being half of *twice*."""
+    np.multiply(twice, twice, out=spare)
+    np.multiply(spare, spare, out=out)
+    out *= spare
+    out *= twice
+    np.add(out, 50.0**7, out=spare)
+    out /= spare
+    cv2.sqrt(out, out)
+    return out
+
+
+def _rotation(x: Floats, y: Floats, twice: Floats, spare: Floats, out: Floats) -> None:
+    """Fill *out* with R_T (equations 16 to 18), the interaction of chroma and hue in the blue; *x*, *y* are used up."""
+    np.multiply(x, -math.cos(_BLUE), out=spare)
+    y *= -math.sin(_BLUE)
+    spare += y
+    spare += 1
+    _polynomial(_ANGLE_SQUARED, spare, out)
+    out *= -1 / _BLUE_WIDTH**2
+    cv2.exp(out, out)
+    out *= math.radians(60)
+    np.sin(out, out=out)
+    out *= _saturation(twice, spare, x)
+    out *= -2
+
+
+def _lightness(l1: Floats, l2: Floats, x: Floats, y: Floats, out: Floats) -> None:
+    """Fill *out* with (ΔL / S_L)²; *x* and *y* are used up."""
+    np.add(l1, l2, out=x)
+    x -= 100
+    x *= x  # four times the square in the paper
+    np.add(x, 80, out=y)
+    cv2.sqrt(y, y)
+    x /= y
+    x *= 0.015 / 2
+    x += 1
+    np.subtract(l2, l1, out=out)
+    out /= x
+    out *= out

@@ -1,0 +1,145 @@
+"""`imgedit detect-text`: find text and write where it is into the sidecar."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Annotated, Any
+
+from imgedit.errors import GateFailed, UsageError
+from imgedit.frame import Finding, Frame, Region
+from imgedit.stage import Opt, stage
+
+LABEL = "text"
+FOUND = "text-found"
+#: the whole picture is searched at this length: text that is high in the picture, or crosses many tiles
+WHOLE_SIDE = 1280
+#: at most this many finds are spelled out in a message
+LISTED = 5
+
+
+def _regex(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    return pattern
+
+
+@stage(keeps=["pixels", "size", "alpha"], backend="detect:rapidocr")
+def detect_text(
+    frame: Frame,
+    backend: Any,
+    *,
+    min_score: Annotated[float, Opt("Keep what is at least this certain, share of 1.", min=0, max=1)] = 0.75,
+    match: Annotated[
+        str | None, Opt("Keep only text in which this regular expression is found; (?i) ignores case.", check=_regex)
+    ] = None,
+    read: Annotated[bool, Opt("Write into the sidecar what the text says; --match does so too.")] = False,
+    assert_none: Annotated[bool, Opt("Fail (exit 1) if any text is found: a gate.")] = False,
+    tile: Annotated[int, Opt("Size of the tiles that a larger picture is searched in, pixels.", min=256)] = 1024,
+    overlap: Annotated[int, Opt("Overlap of the tiles, pixels: more than the height of small text.", min=0)] = 128,
+) -> Frame:
+    """Find text and write where it is into the sidecar, as scored polygons.
+
+    A picture larger than a tile is searched as a whole, reduced, and in overlapping tiles at full size. What is
+    found replaces the text regions that were there before; other regions, the pixels and the mask stay.
+    """
+    if match is not None and not backend.reads:
+        raise UsageError("this backend finds text but cannot read it, so --match has nothing to go by", "drop --match")
+    if overlap >= tile:
+        raise UsageError(f"--overlap {overlap} is not smaller than --tile {tile}", f"--overlap {tile // 8}")
+    reading = backend.reads and (read or assert_none or match is not None)
+    found, notes = _search(frame, backend, reading, tile, overlap)
+    kept = [r for r in found if r.score is None or r.score >= min_score]
+    if match is not None:
+        kept = [r for r in kept if re.search(match, r.text or "")]
+    notes["found"] = len(kept)
+    others = tuple(r for r in frame.sidecar.regions if r.label != LABEL)
+    findings = tuple(f for f in frame.sidecar.findings if f.code != FOUND)
+    if assert_none and kept:
+        findings += tuple(_finding(region) for region in kept)
+    result = frame.with_sidecar(regions=others + tuple(kept), findings=findings).replace(notes=notes)
+    if assert_none and kept:
+        listed = "; ".join(_describe(region) for region in kept[:LISTED])
+        more = f"; and {len(kept) - LISTED} more" if len(kept) > LISTED else ""
+        raise GateFailed(
+            f"text was found in {len(kept)} {'place' if len(kept) == 1 else 'places'}: {listed}{more}",
+            "erase it, raise --min-score, or name what must not be there by --match",
+            result,
+        )
+    return result
+
+
+def _search(frame: Frame, backend: Any, reading: bool, tile: int, overlap: int) -> tuple[list[Region], dict[str, int]]:
+    """Return the regions of the whole picture and its tiles, duplicates merged, and what was searched."""
+    from imgedit.ops import regions
+
+    # a little more than a tile is searched at once: two tiles would cost more and see less
+    if max(frame.rows, frame.columns) <= max(WHOLE_SIDE, tile):
+        return backend.detect(regions.searchable(frame.pixels), read=reading), {"tiles": 1, "flat": 0}
+    small = regions.searchable(frame.pixels, WHOLE_SIDE)
+    found = _placed(backend.detect(small, read=reading), 0, 0, frame.columns / small.shape[1])
+    reduced = len(found)
+    flat = 0
+    parts = regions.tiles(frame.rows, frame.columns, tile, overlap)
+    for top, left, rows, columns in parts:
+        part = regions.searchable(frame.pixels[top : top + rows, left : left + columns])
+        if regions.is_flat(part):
+            flat += 1
+        else:
+            found += _placed(backend.detect(part, read=reading), left, top, 1.0)
+    return _merged(frame, backend, found, reduced, reading), {"tiles": len(parts) - flat, "flat": flat}
+
+
+def _placed(found: list[Region], left: int, top: int, scale: float) -> list[Region]:
+    """Return regions of a part as regions of the whole picture."""
+    return [
+        dataclasses.replace(r, polygon=tuple((x * scale + left, y * scale + top) for x, y in r.polygon)) for r in found
+    ]
+
+
+def _merged(frame: Frame, backend: Any, found: list[Region], reduced: int, reading: bool) -> list[Region]:
+    """Return the regions with duplicates made one; the first *reduced* are those of the reduced picture."""
+    from imgedit.ops import regions
+
+    merged = regions.merge([regions.points(r.polygon) for r in found], [r.score or 0.0 for r in found])
+    result = []
+    for box, members, whole in merged:
+        polygon, text = box, None
+        # full size goes first: its box is tighter, and small letters are misread in the reduced picture
+        sharp = next((i for i in whole if i >= reduced), None)
+        if sharp is not None:
+            text, polygon = found[sharp].text, regions.points(found[sharp].polygon)
+        elif reading:
+            best = found[whole[0]].text if whole else None
+            text = best or _reread(frame, backend, regions.bounds(box, 16, frame.rows, frame.columns))
+        corners = regions.clip(polygon, frame.rows, frame.columns)
+        if len(corners) > 2:
+            result.append(Region(regions.corners(corners), LABEL, text, found[members[0]].score))
+    return result
+
+
+def _reread(frame: Frame, backend: Any, place: tuple[int, int, int, int]) -> str:
+    """Return what stands in *place* (x, y, width, height): a line that was put together from several tiles."""
+    from imgedit.ops import regions
+
+    x, y, width, height = place
+    part = regions.searchable(frame.pixels[y : y + height, x : x + width])
+    return " ".join(r.text for r in backend.detect(part, read=True) if r.text)
+
+
+def _box(region: Region) -> tuple[int, int, int, int]:
+    xs, ys = zip(*region.polygon)
+    return (int(min(xs)), int(min(ys)), int(max(xs)) - int(min(xs)), int(max(ys)) - int(min(ys)))
+
+
+def _describe(region: Region) -> str:
+    x, y, width, height = _box(region)
+    said = repr(region.text) if region.text else "text"
+    score = "" if region.score is None else f" (score {region.score:.2f})"
+    return f"{said} at {x},{y} of {width}×{height} pixels{score}"
+
+
+def _finding(region: Region) -> Finding:
+    return Finding(FOUND, "error", _describe(region), "erase it, or raise --min-score", _box(region))

@@ -1,0 +1,50 @@
+"""imgedit match-hist: move the tone of the picture onto that of a reference."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from imgedit.errors import UsageError
+from imgedit.frame import Frame, ToneStats
+from imgedit.stage import Opt, stage
+
+
+@stage(keeps=["size", "alpha"])
+def match_hist(
+    frame: Frame,
+    *,
+    reference: Annotated[
+        ToneStats | None,
+        Opt(
+            "Picture file or @name whose tone is wanted; without it, the tone before the last step that changed pixels."
+        ),
+    ] = None,
+    mode: Annotated[
+        Literal["quantile", "mean-std", "lab"],
+        Opt("Match quantiles of each channel, mean and deviation of each channel, or mean and deviation in CIELAB."),
+    ] = "quantile",
+    strength: Annotated[
+        float, Opt("How far to go: 0 leaves the picture as it is, 1 goes all the way.", min=0, max=1)
+    ] = 1.0,
+) -> Frame:
+    """Give the whole picture the tone of a reference; a picture that has it already is kept bit for bit.
+
+    The tone is measured outside the mask, so that what is to be changed, or was invented, does not count.
+    """
+    from imgedit.ops import tone
+
+    target = _before(frame) if reference is None else reference
+    source = ToneStats(**tone.measure(frame.pixels, frame.mask))
+    pixels = tone.match(frame.pixels, source, target, mode, strength)
+    return frame if pixels is frame.pixels else frame.replace(pixels=pixels)
+
+
+def _before(frame: Frame) -> ToneStats:
+    """Return the tone recorded before the last step that changed pixels."""
+    for step in reversed(frame.sidecar.steps):
+        if step.tone_before is not None and step.source != step.result:
+            return step.tone_before
+    raise UsageError(
+        "no earlier tone is recorded: no step in the sidecar changed the pixels",
+        "say what to match: --reference FILE",
+    )

@@ -1,0 +1,152 @@
+"""The engine: what it refuses, what it checks, what it records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import numpy as np
+import pytest
+from conftest import picture, with_mask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgedit import engine
+from imgedit.engine import Call, Engine, outside_difference
+from imgedit.errors import BrokenPromise, DataError, GateFailed, UsageError
+from imgedit.frame import Frame, Sidecar
+from imgedit.stage import Expect, Opt, stage
+
+
+def apply(function: Callable[..., Frame], frame: Frame, strict: bool = False, **params: Any) -> Frame:
+    declared = function.stage  # type: ignore[attr-defined]
+    return Engine([Call(declared, declared.check(params), declared.name)], strict=strict).run(frame)
+
+
+def broken(what: str) -> Callable[..., Frame]:
+    """Return a stage that promises everything and breaks one promise."""
+    keeps = ["pixels", "size", "alpha"] if what != "outside" else ["size", "outside-mask", "alpha"]
+
+    @stage(keeps=keeps, makes=["mask"] if what == "makes" else [])
+    def liar(frame: Frame) -> Frame:
+        """Lie."""
+        pixels = frame.pixels.copy()
+        if what == "size":
+            return frame.replace(pixels=pixels[:-1], alpha=None, mask=None)
+        if what == "dtype":
+            return frame.replace(pixels=pixels.astype(np.uint16), alpha=None)
+        if what == "icc":
+            return frame.replace(icc=b"other")
+        if what == "alpha":
+            alpha = np.array(frame.alpha)
+            alpha[0, 0] ^= 1
+            return frame.replace(alpha=alpha)
+        if what in ("pixels", "outside"):
+            pixels[-1, -1, 2] ^= 1
+            return frame.replace(pixels=pixels)
+        if what == "makes":
+            return frame.replace(mask=None)
+        return None if what == "frame" else frame  # type: ignore[return-value]
+
+    return liar
+
+
+@pytest.mark.parametrize("what", ["size", "dtype", "icc", "alpha", "pixels", "outside", "makes", "frame"])
+def test_a_broken_promise_is_named(what: str) -> None:
+    frame = with_mask(picture("rgba8", 12, 13))
+    with pytest.raises(BrokenPromise) as caught:
+        apply(broken(what), frame)
+    assert "liar" in caught.value.message
+    assert caught.value.exit_code == 70
+
+
+def test_an_honest_stage_passes_and_is_recorded() -> None:
+    frame = with_mask(picture("rgba8", 40, 50))
+    result = apply(broken("nothing"), frame)
+    step = result.sidecar.steps[-1]
+    assert step.stage == "liar" and step.source == step.result == frame.digest
+    assert step.tone_before == step.tone_after == result.sidecar.tone
+    assert step.latents_before == result.sidecar.latents
+    assert result.sidecar.latents is not None and result.sidecar.latents.encoder == "pool8"
+    assert step.peak_memory_mb > 1
+    assert Sidecar.from_json(result.sidecar.to_json()) == result.sidecar
+
+
+def test_the_proof_is_counted_not_asserted() -> None:
+    @stage(keeps=["size", "outside-mask", "alpha"])
+    def inside(frame: Frame) -> Frame:
+        """Change all inside."""
+        pixels = frame.pixels.copy()
+        assert frame.mask is not None
+        pixels[frame.mask > 0] = 255 - pixels[frame.mask > 0]
+        return frame.replace(pixels=pixels)
+
+    result = apply(inside, with_mask(picture("rgb8", 40, 50)))
+    assert result.sidecar.steps[-1].outside == {"outside_changed": 0, "outside_max": 0}
+    assert result.sidecar.steps[-1].source != result.sidecar.steps[-1].result
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(1, 20))
+def test_outside_difference_counts_as_a_plain_loop_would(seed: int, rows: int, columns: int) -> None:
+    rng = np.random.default_rng(seed)
+    before = rng.integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+    after = before.copy()
+    for _ in range(rng.integers(0, 6)):
+        after[rng.integers(rows), rng.integers(columns), rng.integers(3)] = rng.integers(256)
+    mask = (rng.random((rows, columns)) < 0.5).astype(np.uint8)
+    distance = np.abs(before.astype(int) - after).max(axis=2) * (mask == 0)
+    found = outside_difference(Frame(before, mask=mask), Frame(after, mask=mask))
+    assert found == (np.count_nonzero(distance), distance.max())
+
+
+def test_needs_are_refused_with_what_to_type() -> None:
+    @stage(needs=["mask"])
+    def needy(frame: Frame) -> Frame:
+        """Need a mask."""
+        raise AssertionError("must not be called")
+
+    with pytest.raises(DataError) as caught:
+        apply(needy, picture("rgb8", 8, 8))
+    assert "imgedit mask" in caught.value.hint
+
+
+def test_latents_that_move_too_far_fail_under_strict_only(caplog: pytest.LogCaptureFixture) -> None:
+    @stage(latents=Expect(mean=0.1, std=0.5))
+    def darken(frame: Frame) -> Frame:
+        """Make dark."""
+        return frame.replace(pixels=frame.pixels // 4)
+
+    apply(darken, picture("rgb8", 64, 64))
+    assert "moved latent channel" in caplog.text
+    with pytest.raises(GateFailed):
+        apply(darken, picture("rgb8", 64, 64), strict=True)
+
+
+def test_named_frames_are_held_only_where_a_step_wants_them() -> None:
+    @stage(keeps=["size"])
+    def against(frame: Frame, *, reference: Annotated[Frame | None, Opt("Picture.")] = None) -> Frame:
+        """Take the reference's pixels."""
+        assert reference is not None
+        return frame.replace(pixels=reference.pixels)
+
+    @stage(keeps=["size"])
+    def invert(frame: Frame) -> Frame:
+        """Turn round."""
+        return frame.replace(pixels=255 - frame.pixels)
+
+    calls = [
+        Call(invert.stage, {}, "invert"),  # type: ignore[attr-defined]
+        Call(against.stage, {"reference": "@before-invert"}, "against"),  # type: ignore[attr-defined]
+    ]
+    frame = picture("rgb8", 9, 9)
+    assert np.array_equal(Engine(calls).run(frame).pixels, frame.pixels)
+    with pytest.raises(UsageError):
+        Engine([Call(calls[1].stage, {"reference": "@after-nothing"}, "against")]).run(frame)
+
+
+def test_python_calls_are_judged_alike() -> None:
+    frame = with_mask(picture("rgb8", 64, 64))
+    result = Engine([engine.call("erase", backend="harmonic", margin="16")]).run(frame)
+    assert result.sidecar.steps[-1].params["margin"] == 16
+    with pytest.raises(UsageError):
+        engine.call("erase", marign=3)

@@ -1,0 +1,202 @@
+"""The stages erase and inpaint: crops, blending, notes, hint plane, refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from imgedit import engine, registry
+from imgedit.backends.adapter import adapt
+from imgedit.backends.protocols import Filled
+from imgedit.engine import Engine
+from imgedit.errors import GateFailed, Unavailable, UsageError
+from imgedit.frame import Frame
+from imgedit.stages.erase import LISTED, erase
+from imgedit.stages.inpaint import inpaint
+
+Array = NDArray[Any]
+
+
+class Counting:
+    """Fills white and counts the pixels that it was handed."""
+
+    bit_depths = (8, 16)
+
+    def __init__(self) -> None:
+        self.calls = self.pixels = 0
+
+    def fill(self, pixels: Array, mask: Array, *, seed: int) -> Filled:
+        self.calls, self.pixels = self.calls + 1, self.pixels + mask.size
+        out = pixels.copy()
+        out[mask > 0] = np.iinfo(pixels.dtype).max
+        return Filled(out, "white", "counting")
+
+
+def framed(rows: int, columns: int, *boxes: tuple[int, int, int, int], value: int = 255, kind: str = "rgb8") -> Frame:
+    mask = np.zeros((rows, columns), np.uint8)
+    for top, left, height, width in boxes:
+        mask[top : top + height, left : left + width] = value
+    return picture(kind, rows, columns).replace(mask=mask)
+
+
+def fill(name: str) -> Any:
+    return registry.backend("fill", name)
+
+
+@pytest.mark.parametrize("name", ["flat", "harmonic", "telea", "ns", "auto"])
+@pytest.mark.parametrize("kind", ["rgb8", "rgba8", "rgb16", "rgba16"])
+@given(seed=st.integers(0, 10_000), share=st.sampled_from([0.002, 0.02, 0.3]))
+@settings(max_examples=4, deadline=None)
+def test_everything_outside_is_bit_identical(name: str, kind: str, seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows, columns = int(rng.integers(1, 90)), int(rng.integers(2, 90))
+    mask = np.where(rng.random((rows, columns)) < share, rng.integers(1, 256, (rows, columns)), 0).astype(np.uint8)
+    mask[0, 0] = 0
+    frame = picture(kind, rows, columns, seed=seed).replace(mask=mask)
+    result = erase(frame, fill(name), margin=int(rng.integers(1, 20)))
+    assert np.array_equal(result.pixels[mask == 0], frame.pixels[mask == 0])
+    assert result.alpha is frame.alpha and result.mask is frame.mask and result.pixels.dtype == frame.pixels.dtype
+
+
+def test_mask_values_between_blend() -> None:
+    frame = framed(60, 80, (20, 20, 10, 10), value=100)
+    result = erase(frame, Counting())
+    old = frame.pixels[25, 25].astype(float)
+    assert np.array_equal(result.pixels[25, 25], np.rint((old * 155 + 255 * 100) / 255))
+
+
+def test_a_hole_is_blended_once_however_crops_lie() -> None:
+    # two soft holes, each in the other's context: a second blending would show
+    frame = framed(300, 700, (100, 50, 10, 10), (100, 250, 10, 10), value=100)
+    both = erase(frame, Counting(), margin=150).pixels
+    one = erase(framed(300, 700, (100, 50, 10, 10), value=100), Counting(), margin=150).pixels
+    assert np.array_equal(both[:, :200], one[:, :200])
+
+
+def test_cost_follows_the_hole_and_not_the_picture() -> None:
+    handed = []
+    for rows, columns in ((300, 400), (1500, 2000)):
+        backend = Counting()
+        erase(framed(rows, columns, (100, 100, 20, 60)), backend)
+        handed.append(backend.pixels)
+    assert handed == [148 * 188, 148 * 188]
+    backend = Counting()
+    erase(framed(1500, 2000, (10, 10, 20, 60), (1450, 1900, 20, 60)), backend)
+    assert backend.calls == 2 and backend.pixels < 0.02 * 1500 * 2000
+
+
+def test_notes_say_where_how_and_why() -> None:
+    notes = erase(framed(300, 400, (100, 120, 20, 60)), fill("auto")).notes
+    (listed,) = notes["listed"]
+    assert listed["where"] == (120, 100, 60, 20) and notes["methods"] == {listed["method"]: 1}
+    assert "beside the hole" in listed["why"]
+
+
+def test_the_list_of_holes_is_capped() -> None:
+    boxes = [(y, x, 2, 2) for y in range(10, 900, 90) for x in range(10, 900, 90)]
+    notes = erase(framed(900, 900, *boxes), Counting(), margin=4).notes
+    assert notes["holes"] == len(boxes) == 100 and len(notes["listed"]) == LISTED
+
+
+def test_the_hint_plane_marks_what_is_invented() -> None:
+    frame = framed(60, 80, (20, 20, 10, 10))
+    hint = erase(frame, Counting()).planes["hint"]
+    assert np.array_equal(hint, np.where(frame.mask > 0, 0, 255))
+    earlier = np.full((60, 80), 200, np.uint8)
+    earlier[:5] = 0
+    again = erase(frame.replace(planes={"hint": earlier, "depth": earlier}), Counting()).planes
+    assert np.array_equal(again["hint"], np.where(frame.mask > 0, 0, earlier))
+    assert np.array_equal(again["depth"], earlier)
+
+
+def test_an_empty_mask_passes_through() -> None:
+    frame = framed(60, 80)
+    result = erase(frame, Counting())
+    assert result.pixels is frame.pixels and result.notes["result"] == "nothing to erase" and not result.planes
+
+
+def test_preflight_errors_refuse_unless_forced() -> None:
+    frame = framed(100, 100, (2, 0, 90, 100))
+    with pytest.raises(GateFailed) as verdict:
+        Engine([engine.call("erase")]).run(frame)
+    assert "IE104" in verdict.value.message and "--force" in verdict.value.hint
+    assert verdict.value.frame is not None and verdict.value.frame.pixels is frame.pixels
+    result = Engine([engine.call("erase", force=True)]).run(frame)
+    assert [f.code for f in result.sidecar.findings] and result.digest != frame.digest
+
+
+def test_warnings_are_recorded_without_refusing() -> None:
+    result = Engine([engine.call("erase")]).run(framed(100, 100, (0, 20, 10, 10), value=200))
+    assert {"IE108", "IE114"} <= {f.code for f in result.sidecar.findings}
+
+
+def test_a_margin_of_one_still_finds_something_to_fill_from() -> None:
+    frame = framed(60, 80, (20, 20, 10, 10))
+    for name in ("flat", "harmonic", "telea", "ns", "auto"):
+        assert erase(frame, fill(name), margin=1).notes["holes"] == 1
+
+
+def test_the_adapter_lets_no_broken_fill_through() -> None:
+    class Leaky(Counting):
+        def fill(self, pixels: Array, mask: Array, *, seed: int) -> Filled:
+            return Filled(255 - pixels, "leaky", "")
+
+    with pytest.raises(Exception, match="'leaky' changed pixels outside"):
+        erase(framed(60, 80, (20, 20, 10, 10)), adapt("fill", Leaky()))
+
+
+# --- inpaint ---------------------------------------------------------------------------------------------
+
+
+def checked(**given: Any) -> dict[str, Any]:
+    return registry.stage("inpaint").check(given)
+
+
+def test_inpaint_says_what_is_missing_and_what_to_type() -> None:
+    frame = framed(300, 400, (100, 100, 20, 60))
+    with pytest.raises(Unavailable) as error:
+        inpaint(frame, model="some/model")
+    assert error.value.exit_code == 69 and "some/model" in error.value.message
+    assert all(word in error.value.hint for word in ("imgedit erase", "pip install 'imgedit[models]'", "--model"))
+
+
+def test_inpaint_runs_the_checks_first() -> None:
+    frame = framed(100, 100, (2, 0, 90, 100))
+    with pytest.raises(GateFailed):
+        Engine([engine.call("inpaint")]).run(frame)
+    with pytest.raises(Unavailable):
+        Engine([engine.call("inpaint", force=True)]).run(frame)
+
+
+def test_scheduler_mixes_are_checked() -> None:
+    assert checked(scheduler="DDIM:30, ddpm:20")["scheduler"] == "ddim:30,ddpm:20"
+    assert checked(scheduler="ddim")["scheduler"] == "ddim"
+    for wrong in (
+        "",
+        "ddim:",
+        "ddim:0",
+        "ddim:1001",
+        "ddim,ddpm:3",
+        "ddim:3,,ddpm:3",
+        "dddim:4",
+        "ddim:3.5",
+        "ddim:-1",
+    ):
+        with pytest.raises(UsageError):
+            checked(scheduler=wrong)
+    with pytest.raises(UsageError, match="did you mean 'euler'"):
+        checked(scheduler="eulr:30")
+
+
+def test_inpaint_options_have_ranges() -> None:
+    defaults = checked()
+    assert defaults["guidance_scale"] == 7.5 and defaults["strength"] == 1.0 and defaults["model"] is None
+    for wrong in ({"guidance-scale": 51}, {"strength": 1.5}, {"steps": 0}, {"latents": "median"}, {"seed": -1}):
+        with pytest.raises(UsageError):
+            checked(**wrong)

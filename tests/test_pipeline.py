@@ -1,0 +1,128 @@
+"""Pipeline files: what they accept, and errors with file, line, step and the nearest right word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgedit import pipeline, registry
+from imgedit.errors import FileError, ImgeditError, UsageError
+
+SHIPPED = sorted((Path(__file__).parents[1] / "pipelines").glob("*.yaml"))
+
+
+def parse(text: str) -> pipeline.Pipeline:
+    return pipeline.parse(text, "p.yaml")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_shipped_pipelines_are_found_by_name_and_round_trip(path: Path) -> None:
+    found = pipeline.find(path.stem)
+    again = parse(found.to_yaml())
+    assert again.calls == found.calls
+
+
+def test_ids_options_and_resources() -> None:
+    found = parse(
+        "steps:\n  - mask: {rect: [1, 2, 3, 4]}\n  - erase\n  - upscale: {scale: 3}\n    id: big\n"
+        "  - match-hist: {reference: '@before-big'}\nresources: {memory_target_gb: 12}\n"
+    )
+    assert [c.id for c in found.calls] == ["mask", "erase", "big", "match-hist"]
+    assert found.calls[2].params["scale"] == 3.0
+    assert found.resources == {"memory_target_gb": 12}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("", "", "mapping"),
+        ("steps: []", ":1", "at least one step"),
+        ("stepz: [erase]", ":1", "'steps'"),
+        ("steps:\n  - erase\n  - upscal\n", ":3", "'upscale'"),
+        ("steps:\n  - erase: {marign: 3}\n", ":2", "'margin'"),
+        ("steps:\n  - erase: {margin: -3}\n", ":2", "1 to 4096"),
+        ("steps:\n  - {erase: {}, mask: {}}\n", ":2", "one command"),
+        ("steps:\n  - erase\nsteps:\n  - erase\n", ":3", "twice"),
+        ("steps:\n  - upscale: {scale: 2}\n    id: a\n  - upscale: {scale: 2}\n    id: a\n", ":4", "taken"),
+        ("steps:\n  - match-hist: {reference: '@before-upscale'}\n", ":2", "no earlier step"),
+        ("steps:\n  - upscale\n  - match-hist: {reference: '@before-upscal'}\n", ":3", "'@before-upscale'"),
+        ("steps: [erase]\nresources: {tile: 3}\n", ":2", "unknown key"),
+        ("steps: [erase]\nresources: {overlap: -3}\n", ":2", "above 0"),
+        ("steps: [erase\n", ":2", "YAML"),
+        ("steps: [!!python/object/apply:os.system [ls]]", ":1", "mapping"),
+        ("steps:\n  - erase: {margin: !!python/name:os.system ''}\n", ":2", "YAML"),
+        ("- erase", ":1", "mapping"),
+        ("\x00", "", "YAML"),
+        ("[" * 5000, "", "YAML"),
+    ],
+)
+def test_errors_name_file_line_and_the_right_word(text: str, line: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert caught.value.message.startswith(f"p.yaml{line}")
+    assert words in caught.value.message + " " + caught.value.hint
+
+
+def test_an_alias_bomb_stays_small() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    with pytest.raises(UsageError):
+        parse("\n".join(lines))
+    with pytest.raises(UsageError):
+        parse("steps:\n  - erase: {margin: &m [*m]}\n")
+
+
+def test_a_missing_file_names_the_nearest_shipped_one() -> None:
+    with pytest.raises(FileError) as caught:
+        pipeline.find("remove-date-stmap")
+    assert "remove-date-stamp" in caught.value.hint
+
+
+def test_settings_change_one_option() -> None:
+    found = pipeline.find("remove-date-stamp").override("upscale.scale=4")
+    assert next(c for c in found.calls if c.id == "upscale").params["scale"] == 4.0
+    for wrong in ("upscale", "upscal.scale=3", "upscale.scal=3", "upscale.scale=x"):
+        with pytest.raises(UsageError):
+            found.override(wrong)
+
+
+def _values() -> st.SearchStrategy[Any]:
+    leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8))
+    return st.recursive(
+        leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    )
+
+
+_STEP = st.one_of(
+    st.sampled_from(registry.stage_names()),
+    st.dictionaries(st.sampled_from([*registry.stage_names(), "id", "x"]), _values(), max_size=2),
+)
+
+
+@given(st.one_of(_values(), st.fixed_dictionaries({"steps": st.lists(_STEP, max_size=3)})))
+def test_any_yaml_is_a_pipeline_or_an_error_for_people(data: Any) -> None:
+    try:
+        found = parse(yaml.safe_dump(data))
+    except ImgeditError as error:
+        assert error.hint and error.message.startswith("p.yaml")
+    else:
+        assert parse(found.to_yaml()).calls == found.calls
+
+
+@given(
+    margin=st.integers(1, 400),
+    rects=st.lists(st.tuples(*[st.integers(-999, 999)] * 2, *[st.integers(1, 999)] * 2), min_size=1, max_size=3),
+    scale=st.floats(1, 8),
+)
+def test_checked_pipelines_round_trip(margin: int, rects: list[Any], scale: float) -> None:
+    data = {
+        "steps": [{"mask": {"rect": rects}}, {"erase": {"margin": margin}}, {"upscale": {"scale": scale}, "id": "u"}]
+    }
+    found = parse(yaml.safe_dump(json.loads(json.dumps(data))))
+    assert parse(found.to_yaml()).calls == found.calls
