@@ -155,7 +155,10 @@ class Sidecar:
         schema = data.pop("schema", None)
         if schema != SCHEMA:
             raise DataError(f"the sidecar has schema {schema!r:.60}, not {SCHEMA!r}", _SIDECAR_HINT)
-        return typing.cast(Sidecar, _build(cls, data, "sidecar"))
+        try:
+            return typing.cast(Sidecar, _build(cls, data, "sidecar"))
+        except RecursionError:
+            raise DataError("the sidecar is nested too deeply", _SIDECAR_HINT) from None
 
 
 @dataclass(frozen=True, slots=False, eq=False)
@@ -298,7 +301,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
     arguments = typing.get_args(kind)
     if kind is Any:
-        return _freeze(value)
+        return _freeze(value, where)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
@@ -320,10 +323,12 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         if len(arguments) == len(value):
             return tuple(_build(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(arguments, value)))
     elif origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
-        return {key: _build(arguments[1], item, f"{where}.{key:.60}") for key, item in value.items()}
+        return {_text(key, where): _build(arguments[1], item, f"{where}.{key:.60}") for key, item in value.items()}
     elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return _finite(value, where)
-    elif kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
+    elif kind is str and isinstance(value, str):
+        return _text(value, where)
+    elif kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     raise DataError(f"{where} is {str(value)[:60]!r}, not of the kind expected there", _SIDECAR_HINT)
 
@@ -338,12 +343,22 @@ def _finite(value: int | float, where: str) -> float:
     return number
 
 
-def _freeze(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_freeze(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _freeze(item) for key, item in value.items()}
+def _text(value: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where} holds half a character", _SIDECAR_HINT) from None
     return value
+
+
+def _freeze(value: Any, where: str) -> Any:
+    if isinstance(value, list):
+        return tuple(_freeze(item, where) for item in value)
+    if isinstance(value, dict):
+        return {_text(key, where): _freeze(item, where) for key, item in value.items()}
+    if isinstance(value, str):
+        return _text(value, where)
+    return _finite(value, where) if isinstance(value, float) else value
 
 
 def _required(item: dataclasses.Field[Any]) -> bool:

@@ -330,6 +330,8 @@ def _listed(value: Any, kind: Kind) -> Sequence[Any]:
         return value.split(",") if kind in ("str", "choice") else [value]
     if not isinstance(value, list | tuple):
         return [value]
+    if kind in ("str", "choice"):
+        return [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
     nested = value and isinstance(value[0], list | tuple | str)
     if kind == "rect" and not nested:
         return [value]

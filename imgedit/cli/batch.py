@@ -59,13 +59,13 @@ class Batch:
                         self._fail(error, source)
                     bar.advance()
         if self._failed:
-            error = PartialFailure(
+            partial = PartialFailure(
                 f"{len(self._failed)} of {done + len(self._failed)} pictures failed: {', '.join(self._failed[:10])}"
                 + (" …" if len(self._failed) > 10 else ""),
                 "the others are done; the reasons stand above",
             )
-            talk.error(error)
-            return error.exit_code
+            talk.error(partial)
+            return partial.exit_code
         return EXIT_GATE if self._refused else 0
 
     def _calls(self, source: Source) -> Sequence[Call]:

@@ -75,6 +75,12 @@ def shared_options(*, output: bool = True) -> list[click.Parameter]:
             type=click.IntRange(1),
             help="Refuse pictures with more pixels, before decoding them.",
         ),
+        click.Option(
+            ["--max-chunk-bytes"],
+            metavar="N",
+            type=click.IntRange(1),
+            help="Refuse pictures with more metadata in one piece, in bytes.",
+        ),
         click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors."),
         click.Option(["-v", "--verbose"], is_flag=True, help="Say what is being done."),
     ]

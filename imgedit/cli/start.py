@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,13 @@ def run_calls(
 
 
 def limits(options: Mapping[str, Any]) -> codec.Limits:
-    """Return the input limits: the defaults, or what --max-pixels says."""
-    given = options["max_pixels"]
-    return codec.Limits() if given is None else codec.Limits(pixels=given)
+    """Return the input limits: the defaults, or what --max-pixels and --max-chunk-bytes say."""
+    found = codec.Limits()
+    if options["max_pixels"] is not None:
+        found = replace(found, pixels=options["max_pixels"])
+    if options["max_chunk_bytes"] is not None:
+        found = replace(found, chunk_bytes=options["max_chunk_bytes"], sidecar_bytes=options["max_chunk_bytes"])
+    return found
 
 
 def _batch(

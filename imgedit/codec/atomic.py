@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -47,6 +45,8 @@ def file_error(error: OSError | ValueError, path: str | os.PathLike[str], doing:
     if code in (errno.EISDIR, errno.ENOTDIR):
         what = "is a folder" if code == errno.EISDIR else "lies in something that is no folder"
         return FileError(f"{name} {what}", "give the name of a file")
+    if isinstance(error, ValueError) and not code:
+        return FileError(f"{name} is no name for a file: {error}", "give another name")
     why = getattr(error, "strerror", None) or str(error)
     return FileError(f"{name} could not be {doing}: {why}", _HINTS.get(code, "check the file, its disk and its rights"))
 
@@ -87,7 +87,7 @@ class Pending:
         return os.open(self._named, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
     def _temporary(self) -> Path:
-        return self.path.with_name(f".imgedit-{secrets.token_hex(8)}.tmp")
+        return self.path.with_name(f".imgedit-{os.urandom(8).hex()}.tmp")
 
     def flush(self) -> None:
         """Bring the data to the disk; FileError when they do not fit."""
@@ -132,7 +132,8 @@ class Pending:
         mode = stat.S_IMODE(os.fstat(self.file.fileno()).st_mode)
         with os.fdopen(self._open_named(), "wb") as named:
             self.file.seek(0)
-            shutil.copyfileobj(self.file, named, 1 << 20)
+            while part := self.file.read(1 << 20):
+                named.write(part)
             named.flush()
             os.fchmod(named.fileno(), mode)
             os.fsync(named.fileno())

@@ -122,6 +122,8 @@ def _wide(image: Image, kind: str) -> bool:
 def _split(samples: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Return (rows, columns, 1…4 channels) as RGB pixels and alpha."""
     channels = samples.shape[2]
+    if channels == 3:
+        return np.ascontiguousarray(samples), None
     pixels = np.empty((*samples.shape[:2], 3), samples.dtype)
     for channel in range(3):
         pixels[..., channel] = samples[..., channel if channels > 2 else 0]
@@ -165,7 +167,11 @@ def _deep(image: Image, file: BinaryIO, name: str) -> tuple[NDArray[Any], NDArra
 
     bits = _bits(image, file)
     file.seek(0)
-    data: NDArray[Any] | None = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    level = cv2.utils.logging.setLogLevel(0)  # damage is our own error, not a line of OpenCV's on stderr
+    try:
+        data: NDArray[Any] | None = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     columns, rows = image.size
     if data is None or data.dtype != np.uint16 or data.ndim != 3 or bits != 16 or image.mode == "RGBa":
         raise DataError(f"{name}: its {bits} bits per channel cannot be kept", _DEEP_HINT)

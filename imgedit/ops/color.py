@@ -19,7 +19,7 @@ _XYZ = np.array(
         [0.0193339, 0.1191920, 0.9503041],
     ]
 )
-_XYZ = (_XYZ / _XYZ.sum(axis=1, keepdims=True)).astype(np.float32)
+_XYZ /= _XYZ.sum(axis=1, keepdims=True)
 # CIE 15: below the knee the cube root is replaced by its tangent
 _KNEE = (6 / 29) ** 3
 _SLOPE = (29 / 6) ** 2 / 3
@@ -45,22 +45,18 @@ def lab(pixels: NDArray[Any]) -> NDArray[np.float32]:
 
 def lab_planes(pixels: NDArray[Any], out: NDArray[np.float32]) -> NDArray[np.float32]:
     """Fill *out*, (3, n) float32, with L*, a* and b* of (n, 3) *pixels* as :func:`lab` takes them, and return it."""
-    count = len(pixels)
-    buffers = scratch("lab", 7, count)
+    buffers = scratch("lab", 7, len(pixels))[:, None]  # each (1, n): OpenCV wants rows
     linear, f, term = buffers[:3], buffers[3:6], buffers[6]
-    _linear_planes(pixels, linear)
-    for row, plane in zip(_XYZ, f):
-        np.multiply(linear[0], row[0], out=plane)
-        np.add(plane, np.multiply(linear[1], row[1], out=term), out=plane)
-        np.add(plane, np.multiply(linear[2], row[2], out=term), out=plane)
-        # cube root above the knee, tangent below it, without a branch: x = max(x, knee) + (min(x, knee) - knee)
-        cv2.threshold(plane[None], _KNEE, 0, cv2.THRESH_TRUNC, term[None])
-        np.subtract(plane, term, out=plane)
-        np.add(plane, _KNEE, out=plane)
-        np.subtract(term, _KNEE, out=term)
-        np.multiply(term, _SLOPE, out=term)
-        np.add(np.cbrt(plane, out=plane), term, out=plane)
-    np.subtract(np.multiply(f[1], 116, out=out[0]), 16, out=out[0])
+    _linear_planes(pixels, linear[:, 0])
+    for (red, green, blue), plane in zip(_XYZ, f):
+        cv2.addWeighted(linear[0], red, linear[1], green, 0, plane)
+        cv2.scaleAdd(linear[2], blue, plane, plane)
+        # cbrt(max(x, knee)) + slope · min(x, knee): the cube root above the knee, its tangent below, plus 2/29
+        cv2.threshold(plane, _KNEE, 0, cv2.THRESH_TRUNC, term)
+        cv2.addWeighted(plane, 1, term, -1, _KNEE, plane)
+        cv2.scaleAdd(term, _SLOPE, np.cbrt(plane, out=plane), plane)
+    f = f[:, 0]
+    np.subtract(np.multiply(f[1], 116, out=out[0]), 16 + 116 * 2 / 29, out=out[0])
     np.multiply(np.subtract(f[0], f[1], out=out[1]), 500, out=out[1])
     np.multiply(np.subtract(f[1], f[2], out=out[2]), 200, out=out[2])
     return out

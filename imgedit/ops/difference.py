@@ -32,10 +32,9 @@ def _hue_weight() -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 _P, _Q = _hue_weight()
-# the square of an angle as a power series of 1 - cos; exact to 1e-3 degrees where the rotation term is not zero
-_ANGLE_SQUARED = (0.0, 2.0, 1 / 3, 4 / 45, 1 / 35)
 _BLUE = math.radians(275)
-_BLUE_WIDTH = math.radians(25)
+# -(θ / 25°)² as a power series of 1 - cos θ; exact to 1e-5 in its exponential, which vanishes before it diverges
+_GAUSSIAN = tuple(-term / math.radians(25) ** 2 for term in (0.0, 2.0, 1 / 3, 4 / 45, 1 / 35))
 
 
 def delta_e(first: Floats, second: Floats, work: Floats | None = None) -> Floats:
@@ -52,79 +51,72 @@ def delta_e(first: Floats, second: Floats, work: Floats | None = None) -> Floats
     l2, a2, b2 = second[:, None]
     p1, p2, c1, c2, da, db, dc, dh, x, y, t, u = work[:BUFFERS, None]  # each (1, n): OpenCV wants rows
 
-    _length(a1, b1, c1, t)
-    _length(a2, b2, c2, t)
+    _length(a1, b1, c1)
+    _length(a2, b2, c2)
     c1 += c2
     _saturation(c1, t, u)
-    t *= -0.5
-    t += 1.5  # 1 + G
+    cv2.addWeighted(t, -0.5, t, 0, 1.5, t)  # 1 + G
     np.multiply(a1, t, out=p1)  # a'
     np.multiply(a2, t, out=p2)
-    _length(p1, b1, c1, t)  # C'
-    _length(p2, b2, c2, t)
+    _length(p1, b1, c1)  # C'
+    _length(p2, b2, c2)
     np.subtract(p2, p1, out=da)
     np.subtract(b2, b1, out=db)
     np.subtract(c2, c1, out=dc)
     np.multiply(da, da, out=dh)
-    dh += np.multiply(db, db, out=t)
+    cv2.accumulateSquare(db, dh)
     dh -= np.multiply(dc, dc, out=t)
     cv2.sqrt(np.abs(dh, out=dh), dh)  # abs: rounding may leave -1e-12
     db *= p1
     da *= b1
     db -= da
-    dh *= db
-    np.abs(db, out=db)
-    db += float(np.finfo(db.dtype).tiny)
-    dh /= db  # ΔH', with the sign of the turn from first to second
-    _mean_hue((p1, b1, c1), (p2, b2, c2), (x, y), (t, u, db))  # x = cos h, y = sin h
+    np.copysign(dh, db, out=dh)  # ΔH', with the sign of the turn from first to second
+    _mean_hue((p1, b1, c1), (p2, b2, c2), (x, y), (t, db))  # x = cos h, y = sin h
     c1 += c2  # twice the mean chroma, here and below
     _polynomial(_Q, x, t)
-    t *= y
-    t += _polynomial(_P, x, u)
-    t *= c1
-    t *= 0.015 / 2
-    t += 1
-    dh /= t  # by S_H
-    np.multiply(c1, 0.045 / 2, out=t)
-    t += 1
+    _polynomial(_P, x, u)
+    cv2.accumulateProduct(t, y, u)  # T
+    cv2.multiply(u, c1, u, 0.015 / 2)
+    u += 1
+    dh /= u  # by S_H
+    cv2.addWeighted(c1, 0.045 / 2, c1, 0, 1, t)
     dc /= t  # by S_C
     _rotation(x, y, c1, t, u)
     u *= dc
     u *= dh
-    dc *= dc
-    dh *= dh
-    u += dc
-    u += dh
-    _lightness(l1, l2, x, y, t)
-    u += t
+    cv2.accumulateSquare(dc, u)
+    cv2.accumulateSquare(dh, u)
+    cv2.accumulateSquare(_lightness(l1, l2, x, y, t), u)
     cv2.sqrt(np.abs(u, out=u), u)
     result: Floats = u[0]
     return result
 
 
-def _length(x: Floats, y: Floats, out: Floats, spare: Floats) -> None:
-    """Fill *out* with sqrt(x² + y²). OpenCV's own rounds by where the buffer happens to lie in memory."""
+def _length(x: Floats, y: Floats, out: Floats) -> None:
+    """Fill *out* with sqrt(x² + y²). cv2.magnitude rounds by where the buffer happens to lie in memory."""
     np.multiply(x, x, out=out)
-    out += np.multiply(y, y, out=spare)
+    cv2.accumulateSquare(y, out)
     cv2.sqrt(out, out)
 
 
 def _mean_hue(first: Any, second: Any, out: Any, spare: Any) -> None:
     """Fill *out* with cosine and sine of the mean hue of two colours (a', b', C'), along the shorter arc."""
-    (p1, b1, c1), (p2, b2, c2), (x, y), (t, u, norm) = first, second, out, spare
+    (p1, b1, c1), (p2, b2, c2), (x, y), (t, norm) = first, second, out, spare
     np.multiply(p1, c2, out=x)
-    x += np.multiply(p2, c1, out=t)
+    cv2.accumulateProduct(p2, c1, x)
     np.multiply(b1, c2, out=y)
-    y += np.multiply(b2, c1, out=t)
-    _length(x, y, norm, u)
-    np.multiply(c1, c2, out=t)
-    # opposite hues: the arcs are equally long, and the paper goes up from the smaller angle
-    opposite = norm <= np.multiply(t, 4 * float(np.finfo(t.dtype).eps), out=u)
+    cv2.accumulateProduct(b2, c1, y)
+    _length(x, y, norm)
+    # opposite hues: the arcs are equally long, and the paper goes up from the smaller angle; rounded greys do not matter
+    limit = 4 * float(np.finfo(t.dtype).eps)
+    cv2.multiply(c1, c2, t, limit)
+    t -= limit * 1e-3
+    opposite = norm < t
     if opposite.any():
         up = np.where((b1 > 0) | ((b1 == 0) & (p1 > 0)), 1, -1).astype(t.dtype)
         x[opposite] = (-b1 * c2 * up)[opposite]
         y[opposite] = (p1 * c2 * up)[opposite]
-        _length(x, y, norm, u)
+        _length(x, y, norm)
     norm += float(np.finfo(t.dtype).tiny)  # one of them grey: the hue has no weight, but 0/0 would spread
     x /= norm
     y /= norm
@@ -152,30 +144,23 @@ def _saturation(twice: Floats, out: Floats, spare: Floats) -> Floats:
 
 
 def _rotation(x: Floats, y: Floats, twice: Floats, spare: Floats, out: Floats) -> None:
-    """Fill *out* with R_T (equations 16 to 18), the interaction of chroma and hue in the blue; *x*, *y* are used up."""
-    np.multiply(x, -math.cos(_BLUE), out=spare)
-    y *= -math.sin(_BLUE)
-    spare += y
-    spare += 1
-    _polynomial(_ANGLE_SQUARED, spare, out)
-    out *= -1 / _BLUE_WIDTH**2
+    """Fill *out* with R_T (equations 16 to 18), the interaction of chroma and hue in the blue; *x* is used up."""
+    cv2.addWeighted(x, -math.cos(_BLUE), y, -math.sin(_BLUE), 1, spare)
+    _polynomial(_GAUSSIAN, spare, out)
     cv2.exp(out, out)
     out *= math.radians(60)
     np.sin(out, out=out)
-    out *= _saturation(twice, spare, x)
-    out *= -2
+    cv2.multiply(out, _saturation(twice, spare, x), out, -2)
 
 
-def _lightness(l1: Floats, l2: Floats, x: Floats, y: Floats, out: Floats) -> None:
-    """Fill *out* with (ΔL / S_L)²; *x* and *y* are used up."""
-    np.add(l1, l2, out=x)
-    x -= 100
+def _lightness(l1: Floats, l2: Floats, x: Floats, y: Floats, out: Floats) -> Floats:
+    """Fill *out* with ΔL / S_L; *x* and *y* are used up."""
+    cv2.addWeighted(l1, 1, l2, 1, -100, x)
     x *= x  # four times the square in the paper
     np.add(x, 80, out=y)
     cv2.sqrt(y, y)
-    x /= y
-    x *= 0.015 / 2
+    cv2.divide(x, y, x, 0.015 / 2)
     x += 1
     np.subtract(l2, l1, out=out)
     out /= x
-    out *= out
+    return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from imgedit.ops.limits import APPROACH_ROUNDS, approach, local_range, settle, visible_range
 from imgedit.ops.resample import BAND, MOST, REACH, Axis, Part, dense, taps
+
 #: input pixels in a tile; at whole scales a whole number of bands
 _ROWS, _COLUMNS = 2 * BAND, 16 * BAND
-_FRACTIONAL = 4 * BAND
+_FRACTIONAL = 6 * BAND
 #: input pixels of context that `approach` needs
 _CONTEXT = 2 * APPROACH_ROUNDS
 #: how far the mean over an input pixel may stay off, in 1/255 of full scale; rounding adds half a level
 _SLACK = 0.375
+#: parts of a level that values are whole numbers of, by full scale
+_UNIT = {255: 16, 65535: 1}
 #: of own colour, least, most
 _EXTREMES = (np.minimum, np.minimum, np.maximum)
 
@@ -45,25 +48,28 @@ def enlarge(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
 class _Tile:
     """What is wanted of a tile, in planes (channels, rows, columns) of whole *unit* parts of a level.
 
-    *values* has REACH pixels of context on each side. Colours are premultiplied where the tile is not
-    opaque; then *own*, *least* and *most* are the straight colours and the range of those to be seen.
+    *values* has REACH pixels of context on each side; *low* and *high* are the local range, integers.
+    Colours are premultiplied where the tile is not opaque; then *straight* holds the colours as they were,
+    and least and greatest of those to be seen nearby.
     """
 
-    unit: int
     full: int
     values: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    low: NDArray[Any]
+    high: NDArray[Any]
     straight: tuple[NDArray[np.float64], ...] = ()
 
     @property
-    def wanted(self) -> NDArray[np.float64]:
-        return self.values[:, REACH:-REACH, REACH:-REACH]
+    def unit(self) -> int:
+        return _UNIT[self.full]
 
     @property
-    def kind(self) -> type[np.signedinteger[Any]]:
-        """The narrowest type for values of the tile."""
-        return np.int16 if self.full == 255 else np.int32
+    def top(self) -> int:
+        return self.full * self.unit
+
+    @property
+    def wanted(self) -> NDArray[Any]:
+        return self.values[:, REACH:-REACH, REACH:-REACH].astype(self.low.dtype)
 
     @property
     def slack(self) -> int:
@@ -92,30 +98,30 @@ class _Tile:
         if self.straight:
             own, least, most = self.straight
             alpha = values[..., 3:, :, :]
-            colour = values[..., :3, :, :] * (self.full * self.unit / np.maximum(alpha, 1))
-            colour = np.clip(np.where(alpha > 0, np.rint(colour), own), least, most)
-            values = np.concatenate((colour, alpha), axis=-3)
-        kind = np.uint8 if self.full == 255 else np.uint16
-        if self.unit == 1:
-            return values.astype(kind)
-        return ((values.astype(np.int16, copy=False) + np.int16(self.unit // 2)) // np.int16(self.unit)).astype(kind)
+            colour = np.rint(values[..., :3, :, :] * (self.top / np.maximum(alpha, 1)))
+            colour = np.clip(np.where(alpha > 0, colour, own), least, most)
+            values = np.concatenate((colour.astype(values.dtype), alpha), axis=-3)
+        half, unit = np.array((self.unit // 2, self.unit), values.dtype)
+        values = (values + half) // unit if self.unit > 1 else values
+        return values.astype(np.uint8 if self.full == 255 else np.uint16)
 
 
 def _tile(pixels: NDArray[Any], rows: range, columns: range) -> _Tile:
     """Return the tile of *pixels* at *rows* and *columns*; beyond the edge the edge is repeated."""
-    unit, full, kind = (16, 255, np.int16) if pixels.itemsize == 1 else (1, 65535, np.int32)
+    full = 255 if pixels.itemsize == 1 else 65535
+    unit, kind = _UNIT[full], np.dtype(f"i{2 * pixels.itemsize}")
     window = _window(pixels, rows, columns)
-    near = slice(REACH - 1, 1 - REACH)
+    near, inner = slice(REACH - 1, 1 - REACH), slice(1, -1)
     if window.shape[2] == 3 or (window[..., 3] == full).all():
-        low, high = local_range(window[near, near])
-        return _Tile(unit, full, _planes(window, unit), *(_planes(limit[1:-1, 1:-1], unit, kind) for limit in (low, high)))
+        low, high = (_planes(limit[inner, inner], unit, kind) for limit in local_range(window[near, near]))
+        return _Tile(full, _planes(window, unit), low, high)
     straight = window * float(unit)
     values = straight.copy()
     values[..., :3] = np.rint(straight[..., :3] * (straight[..., 3:] / (full * unit)))
-    limits = local_range(values[near, near])
-    seen = visible_range(straight[near, near, :3], straight[near, near, 3])
-    inner = [_planes(limit[1:-1, 1:-1]) for limit in (*limits, straight[near, near, :3], *seen)]
-    return _Tile(unit, full, _planes(values), inner[0], inner[1], tuple(inner[2:]))
+    low, high = (_planes(limit[inner, inner], 1, kind) for limit in local_range(values[near, near]))
+    colour = straight[near, near, :3]
+    seen = colour, *visible_range(colour, straight[near, near, 3])
+    return _Tile(full, _planes(values), low, high, tuple(_planes(plane[inner, inner]) for plane in seen))
 
 
 def _window(pixels: NDArray[Any], rows: range, columns: range) -> NDArray[Any]:
@@ -128,25 +134,30 @@ def _window(pixels: NDArray[Any], rows: range, columns: range) -> NDArray[Any]:
 
 
 def _planes(picture: NDArray[Any], unit: int = 1, kind: Any = np.float64) -> NDArray[Any]:
-    return np.multiply(picture.transpose(2, 0, 1), unit, dtype=kind, order="C", casting="unsafe")
+    planes: NDArray[Any] = np.multiply(picture.transpose(2, 0, 1), unit, dtype=kind, order="C", casting="unsafe")
+    return planes
 
 
 # --- whole scales: the output is one plane per phase, each the size of the input -------------------------
 
 
 def _whole(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
-    high, wide, _ = pixels.shape
-    down, across = result.shape[0] // high, result.shape[1] // wide
+    down, across = (large // small for small, large in zip(pixels.shape[:2], result.shape[:2]))
     vertical, horizontal = _phases(down, sharpen), _phases(across, sharpen)
-    for top in range(0, high, _ROWS):
-        rows = range(top, min(top + _ROWS, high))
-        for left in range(0, wide, _COLUMNS):
-            columns = range(left, min(left + _COLUMNS, wide))
-            tile = _tile(pixels, _banded(rows), _banded(columns))
-            cells = _cells(tile.values, vertical, horizontal, tile.full * tile.unit)
-            kind = cells.dtype
-            settle(cells, tile.wanted.astype(kind), tile.low.astype(kind), tile.high.astype(kind), tile.slack)
-            _write(result, tile.levels(cells), rows, columns, (down, across))
+    for rows, columns in _tiles(pixels, _ROWS, _COLUMNS):
+        tile = _tile(pixels, _banded(rows), _banded(columns))
+        cells = _cells(tile.values, vertical, horizontal, tile.top).astype(tile.low.dtype, order="C")
+        cells = cells.reshape(down * across, *tile.low.shape)
+        settle(cells, tile.wanted, tile.low, tile.high, tile.slack)
+        _write(result, tile.levels(cells), rows, columns, (down, across))
+
+
+def _tiles(pixels: NDArray[Any], tall: int, broad: int) -> Iterator[tuple[range, range]]:
+    """Yield the rows and columns of each tile."""
+    high, wide, _ = pixels.shape
+    for top in range(0, high, tall):
+        for left in range(0, wide, broad):
+            yield range(top, min(top + tall, high)), range(left, min(left + broad, wide))
 
 
 def _banded(pixels: range) -> range:
@@ -163,7 +174,7 @@ def _phases(scale: int, sharpen: float) -> NDArray[np.float64]:
 def _cells(
     values: NDArray[np.float64], vertical: NDArray[np.float64], horizontal: NDArray[np.float64], top: int
 ) -> NDArray[Any]:
-    """Return *values* (with context) enlarged, as (phases, channels, rows, columns) integers 0…*top*."""
+    """Return *values* enlarged, whole numbers 0…*top*: (down, across, channels, bands, rows, bands, columns)."""
     channels, down, across = len(values), len(vertical), len(horizontal)
     weights = horizontal.reshape(across * BAND, -1).T
     lines = vertical[:, None, None] @ _bands(values, 1)
@@ -172,9 +183,7 @@ def _cells(
     product = _bands(lines.reshape(-1, together, lines.shape[-1]), 2) @ weights
     np.clip(np.rint(product, out=product), 0, top, out=product)
     product = product.reshape(-1, down, lines.shape[1], channels, BAND, across, BAND)
-    kind = np.int16 if top <= np.iinfo(np.int16).max else np.int32
-    cells = product.transpose(1, 5, 3, 2, 4, 0, 6).astype(kind, order="C")
-    return cells.reshape(down * across, channels, lines.shape[1] * BAND, -1)
+    return product.transpose(1, 5, 3, 2, 4, 0, 6)
 
 
 def _bands(array: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
@@ -201,18 +210,15 @@ def _write(result: NDArray[Any], cells: NDArray[Any], rows: range, columns: rang
 
 
 def _fractional(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
-    high, wide, _ = pixels.shape
-    vertical, horizontal = Axis(high, result.shape[0], sharpen), Axis(wide, result.shape[1], sharpen)
-    for left in range(0, wide, _FRACTIONAL):
-        columns = horizontal.part(left, _FRACTIONAL, _CONTEXT)
-        for top in range(0, high, _FRACTIONAL):
-            rows = vertical.part(top, _FRACTIONAL, _CONTEXT)
-            tile = _tile(pixels, rows.inputs, columns.inputs)
-            values = columns.enlarge(_turned(rows.enlarge, tile.values))
-            values = np.clip(values, 0, tile.full * tile.unit, out=values).astype(tile.kind)
-            tile = tile.at(rows, columns)
-            approach(values, tile.wanted, tile.low, tile.high, tile.slack, *_there_and_back(rows, columns))
-            result[rows.target, columns.target] = tile.levels(values)[:, rows.keep, columns.keep].transpose(1, 2, 0)
+    vertical, horizontal = (Axis(pixels.shape[i], result.shape[i], sharpen) for i in (0, 1))
+    for inner_rows, inner_columns in _tiles(pixels, _FRACTIONAL, _FRACTIONAL):
+        rows, columns = vertical.part(inner_rows, _CONTEXT), horizontal.part(inner_columns, _CONTEXT)
+        tile = _tile(pixels, rows.inputs, columns.inputs)
+        values = columns.enlarge(_turned(rows.enlarge, tile.values))
+        values = np.clip(values, 0, tile.top, out=values).astype(tile.low.dtype)
+        tile = tile.at(rows, columns)
+        approach(values, tile.wanted, tile.low, tile.high, tile.slack, *_there_and_back(rows, columns))
+        result[rows.target, columns.target] = tile.levels(values)[:, rows.keep, columns.keep].transpose(1, 2, 0)
 
 
 def _there_and_back(

@@ -77,12 +77,12 @@ def approach(
 def _off(cells: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float32]:
     """Return by how much the mean of each cell is below *wanted*."""
     total = wanted.astype(np.int32) * len(cells) - np.add.reduce(cells, axis=0, dtype=np.int32)
-    return total.astype(np.float32) / np.float32(len(cells))
+    return np.asarray(total.astype(np.float32) / np.float32(len(cells)))
 
 
 def _beyond(off: NDArray[Any], slack: int) -> NDArray[Any]:
     """Return the part of *off* that exceeds ± *slack*."""
-    return off - np.clip(off, -slack, slack)
+    return np.asarray(off - np.clip(off, -slack, slack))
 
 
 def _cut(values: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> None:

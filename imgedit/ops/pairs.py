@@ -84,7 +84,7 @@ def _common_size(size: Size, other: Size, scale: Literal["down", "up"] | None) -
     sizes = f"the picture is {size[1]}×{size[0]}, the reference {other[1]}×{other[0]}"
     small, large = sorted((size, other), key=lambda one: one[0] * one[1])
     # the smaller may have been rounded to whole pixels in either direction
-    rounded = abs(small[0] - large[0] * small[1] / large[1]) <= 1 or abs(small[1] - large[1] * small[0] / large[0]) <= 1
+    rounded = abs(small[0] - large[0] * small[1] / large[1]) < 1 or abs(small[1] - large[1] * small[0] / large[0]) < 1
     if small[0] > large[0] or small[1] > large[1] or not rounded:
         raise DataError(f"{sizes}: they are not of the same shape", "crop one of them to the other's aspect ratio")
     if scale is None:

@@ -28,8 +28,9 @@ def taps(source: int, result: int, sharpen: float) -> tuple[NDArray[np.int64], N
     """Return first input index (result,) and weights (result, 18) that enlarge *source* to *result* pixels.
 
     Centre-aligned: output j lies at (j + ½) · source / result − ½. The weights of each output add up to 1
-    and are whole multiples of 2⁻¹⁸. They are Lanczos-3 (Duchon 1979) after the prefilter of :func:`prefilter`, so that one pass does
-    the interpolation, the back-projection and the sharpening. Indices reach beyond the edges by up to REACH.
+    and are whole multiples of 2⁻¹⁸. They are Lanczos-3 (Duchon 1979) after :func:`prefilter`, so that one
+    pass does the interpolation, the back-projection and the sharpening. Indices reach beyond the edges by
+    up to REACH.
     """
     number = (2 * np.arange(result, dtype=np.int64) + 1) * source - result
     first, rest = np.divmod(number, 2 * result)
@@ -75,7 +76,7 @@ def prefilter(source: int, result: int, sharpen: float) -> NDArray[np.float64]:
     total += sharpen * np.convolve(total, [-0.25, 0.5, -0.25], "same")
     kept = total[reach - _FILTER : reach + _FILTER + 1]
     kept = (kept + kept[::-1]) / 2
-    return kept / kept.sum()
+    return np.asarray(kept / kept.sum())
 
 
 def dense(first: NDArray[np.int64], weights: NDArray[np.float64], start: int, width: int) -> NDArray[np.float64]:
@@ -95,7 +96,7 @@ def shares(source: int, result: int, inputs: range, outputs: range) -> NDArray[n
     low = np.arange(inputs.start, inputs.stop, dtype=np.int64)[:, None] * result
     left = np.arange(outputs.start, outputs.stop, dtype=np.int64) * source
     common = np.minimum(low + result, left + source) - np.maximum(low, left)
-    return np.maximum(common, 0).astype(np.float64)
+    return np.asarray(np.maximum(common, 0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,10 @@ class Axis:
         self.source, self.result = source, result
         self._first, self._weights = taps(source, result, sharpen)
 
-    def part(self, start: int, size: int, context: int) -> Part:
-        """Return the *size* input pixels from *start* on, with *context* on each side, as far as there are any."""
-        inputs = range(max(start - context, 0), min(start + size + context, self.source))
-        outputs = self._outputs(inputs.start, inputs.stop)
-        own = self._outputs(start, min(start + size, self.source))
+    def part(self, pixels: range, context: int) -> Part:
+        """Return the tile of the input *pixels*, with *context* on each side, as far as there is any."""
+        inputs = range(max(pixels.start - context, 0), min(pixels.stop + context, self.source))
+        outputs, own = self._outputs(inputs), self._outputs(pixels)
         centres = (2 * np.arange(outputs.start, outputs.stop, dtype=np.int64) + 1) * self.source
         return Part(
             source=self.source,
@@ -176,12 +176,13 @@ class Axis:
             bands=[self._band(range(at, min(at + BAND, inputs.stop)), inputs, outputs) for at in inputs[::BAND]],
         )
 
-    def _outputs(self, start: int, stop: int) -> range:
-        """Return the outputs whose centres lie in the inputs from *start* to *stop*."""
-        return range(*(-((self.source - 2 * self.result * at) // (2 * self.source)) for at in (start, stop)))
+    def _outputs(self, inputs: range) -> range:
+        """Return the outputs whose centres lie in *inputs*."""
+        edges = inputs.start, inputs.stop
+        return range(*(-((self.source - 2 * self.result * edge) // (2 * self.source)) for edge in edges))
 
     def _band(self, band: range, inputs: range, outputs: range) -> tuple[Any, ...]:
-        own = self._outputs(band.start, band.stop)
+        own = self._outputs(band)
         first, weights = self._first[own.start : own.stop], self._weights[own.start : own.stop]
         near = range(max(band.start - 1, inputs.start), min(band.stop + 1, inputs.stop))
         return (
@@ -228,3 +229,13 @@ def _lanczos(t: NDArray[np.float64]) -> NDArray[np.float64]:
 def _cubic(t: NDArray[np.float64]) -> NDArray[np.float64]:
     t = np.abs(t)
     return np.where(t < 1, (1.5 * t - 2.5) * t * t + 1, np.where(t < 2, ((2.5 - 0.5 * t) * t - 4) * t + 2, 0.0))
+
+
+def join_alpha(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """Return (rows, columns, 4): *pixels* (rows, columns, 3) with *alpha* (rows, columns) as fourth channel."""
+    return np.concatenate((pixels, alpha[..., None]), axis=2)
+
+
+def split_alpha(joined: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return pixels (rows, columns, 3) and alpha (rows, columns) of *joined* (rows, columns, 4)."""
+    return np.ascontiguousarray(joined[..., :3]), np.ascontiguousarray(joined[..., 3])

@@ -83,11 +83,14 @@ def ssim(picture: Planes, reference: Planes, regions: Regions) -> dict[str, tupl
     for sums in each(band, bands(rows, columns, _BAND)):
         for name, part in sums.items():
             total[name] += part
-    return {name: (float(s[1] / s[0]), float(s[2] / s[0])) for name, s in total.items() if s[0]}
+    return {name: (1 - float(s[1] / s[0]), 1 - float(s[2] / s[0])) for name, s in total.items() if s[0]}
 
 
 def _ssim_maps(x: Luma, y: Luma) -> tuple[Luma, Luma]:
-    """Return SSIM and its contrast-structure part at every pixel whose window lies within *x* and *y*."""
+    """Return what SSIM and its contrast-structure part lack to 1, at every pixel whose window lies within *x* and *y*.
+
+    The lack, and not the value: it is exactly 0 for equal pictures, and so are sums of it.
+    """
     xy, squares, mean_x, mean_y, mean_xy, mean_squares = scratch("ssim", 6, x.size).reshape(6, *x.shape)
     np.multiply(x, y, out=xy)
     np.multiply(x, x, out=squares)
@@ -112,7 +115,7 @@ def _ssim_maps(x: Luma, y: Luma) -> tuple[Luma, Luma]:
     power += _C1
     product /= power
     product *= mean_xy
-    return product, mean_xy
+    return np.subtract(1, product, out=product), np.subtract(1, mean_xy, out=mean_xy)
 
 
 def smallest_ms_ssim() -> int:

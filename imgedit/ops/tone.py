@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.ops.color import lab, lab_planes
+from imgedit.ops.color import lab
 
 #: quantiles are taken at this many equally spaced probabilities, 0 and 1 included
 PROBABILITIES = 65
@@ -145,7 +145,7 @@ def _quantile_shift(
     if knots[-1] < 1:
         knots, shifts = np.append(knots, 1.0), np.append(shifts, 0.0)
     # black and white are half as wide as the other levels: their middle lies at a quarter
-    return np.interp(np.clip(levels, 0.25, full - 0.25), knots * full, shifts * full)
+    return np.asarray(np.interp(np.clip(levels, 0.25, full - 0.25), knots * full, shifts * full))
 
 
 def _look_up(pixels: NDArray[Any], tables: NDArray[Any]) -> NDArray[Any]:
@@ -167,15 +167,15 @@ def _lattice(pixels: NDArray[Any], mask: NDArray[np.uint8] | None) -> NDArray[An
     grid = slice(min(step // 2, rows - 1), None, step), slice(min(step // 2, columns - 1), None, step)
     if mask is None:
         return pixels[grid].reshape(-1, 3)
-    sample = pixels[grid][mask[grid] == 0]
-    return sample if len(sample) else pixels[mask == 0][:SAMPLE]
+    sample: NDArray[Any] = pixels[grid][mask[grid] == 0]
+    return sample if len(sample) else np.asarray(pixels[mask == 0][:SAMPLE])
 
 
 def _match_lab(pixels: NDArray[Any], source: Tone, target: Tone, strength: float) -> NDArray[Any]:
     if source.lab_mean == target.lab_mean and source.lab_std == target.lab_std:
         return pixels
-    gain = [t / s if s > 0 else 1.0 for s, t in zip(source.lab_std, target.lab_std)]
-    gain = np.array([1 + strength * (g - 1) for g in gain], np.float32)[:, None]
+    gains = [t / s if s > 0 else 1.0 for s, t in zip(source.lab_std, target.lab_std)]
+    gain = np.array([1 + strength * (g - 1) for g in gains], np.float32)[:, None]
     centre = np.array(source.lab_mean, np.float32)[:, None]
     shift = strength * (np.array(target.lab_mean, np.float32)[:, None] - centre)
     full = 255 if pixels.dtype.itemsize == 1 else 65535
@@ -183,13 +183,13 @@ def _match_lab(pixels: NDArray[Any], source: Tone, target: Tone, strength: float
     flat, out = pixels.reshape(-1, 3), result.reshape(-1, 3)
     for start in range(0, len(flat), _CHUNK):
         part = slice(start, start + _CHUNK)
-        moved = (lab_planes(flat[part]) - centre) * gain + centre + shift
+        moved = (lab(flat[part]).T - centre) * gain + centre + shift
         out[part] = np.rint(np.clip(_rgb(moved), 0, 1) * full)
     return result
 
 
 def _rgb(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return sRGB (n, 3), 1 is white, not clipped, of CIELAB *planes* (3, n): the inverse of color.lab_planes."""
+    """Return sRGB (n, 3), 1 is white, not clipped, of CIELAB *planes* (3, n): the inverse of color.lab."""
     f = np.empty_like(planes)
     f[1] = (planes[0] + 16) / 116
     f[0] = f[1] + planes[1] / 500

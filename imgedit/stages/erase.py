@@ -16,9 +16,7 @@ def erase(
     frame: Frame,
     backend: Any,
     *,
-    margin: Annotated[
-        int, Opt("Context round each hole that is shown to the backend, pixels.", min=1, max=4096)
-    ] = 64,
+    margin: Annotated[int, Opt("Context round each hole that is shown to the backend, pixels.", min=1, max=4096)] = 64,
     seed: Annotated[int, Opt("Seed of the random numbers, for backends that use any.", min=0)] = 0,
 ) -> Frame:
     """Fill the mask from the picture itself; every pixel outside the mask is kept bit for bit.

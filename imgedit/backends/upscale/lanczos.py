@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgedit.errors import UsageError
 from imgedit.ops import enlarge
@@ -41,6 +42,6 @@ class Lanczos:
                 f"{rows}×{columns} is smaller than the picture, {pixels.shape[0]}×{pixels.shape[1]} (rows × columns)",
                 "upscale with --scale 1 or more",
             )
-        result: Any = np.empty((rows, columns, pixels.shape[2]), pixels.dtype)
+        result: NDArray[Any] = np.empty((rows, columns, pixels.shape[2]), pixels.dtype)
         enlarge.enlarge(pixels, result, sharpen)
         return result

@@ -1,0 +1,142 @@
+"""The strokes of letters inside a box: what stands out from its ground there and has the colours of the text."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imgedit.ops import masks, regions
+
+Plane = NDArray[np.uint8]
+
+#: the box is searched with this margin, and compared with ground up to the second one: shares of the line's height
+MARGIN, GROUND = 0.15, 0.6
+#: colours are counted in this many steps per Lab channel
+STEPS = 16
+#: a pixel is text if its colour is this much likelier in the strokes than in the ground (share of both)
+LIKELY, POSSIBLE = 0.55, 0.3
+#: times that the colours of the text are counted
+ROUNDS = 3
+#: least step from the ground that can be a stroke, in CIELAB units
+FAINTEST = 6.0
+#: gaps within strokes that are closed, share of the line's height
+CLOSED = 0.03
+#: strokes outside these shares of the box are no strokes
+COVERAGE = (0.03, 0.7)
+#: letters stand along at least this share of the line
+SPREAD = 0.55
+
+
+class Fitted(NamedTuple):
+    """Strokes of one box. *place*: (x, y, width, height) in the picture; *mask*: 255 on strokes; *why*: if unsure."""
+
+    place: tuple[int, int, int, int]
+    mask: Plane
+    why: str
+
+
+def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
+    """Return the strokes of the text in a convex *polygon* of (rows, columns, 3) uint8 or uint16 *pixels*.
+
+    Light, dark and coloured letters, with outline and shadow. Where they cannot be told from their ground, *why*
+    says so and the mask is empty: then the polygon itself is the better mask.
+    """
+    rows, columns = pixels.shape[:2]
+    height = min(cv2.minAreaRect(polygon.astype(np.float32))[1])
+    place = regions.bounds(polygon, math.ceil(GROUND * height) + 2, rows, columns)
+    x, y, width, tall = place
+    crop = regions.searchable(pixels[y : y + tall, x : x + width])
+    inside = np.zeros((tall, width), np.uint8)
+    masks.draw(inside, polygon - (x, y))
+    searched = masks.dilate(inside, round(MARGIN * height))
+    strokes, why = _strokes(crop, searched, height)
+    if not why:
+        why = _doubt(strokes, inside, polygon - (x, y))
+    return Fitted(place, strokes if not why else np.zeros_like(strokes), why)
+
+
+def _strokes(crop: NDArray[np.uint8], searched: Plane, height: float) -> tuple[Plane, str]:
+    lab = cv2.cvtColor(crop.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2Lab)
+    within = searched > 0
+    step = _step(crop, lab, height)
+    level = max(_otsu(step[within]), FAINTEST)
+    seeds = within & (step >= level)
+    if not seeds.any():
+        return np.zeros_like(searched), "nothing stands out from the ground"
+    likely = _likeliness(lab, seeds, ~within | (step < 0.5 * level))
+    core = within & (step >= 0.5 * level) & (likely >= LIKELY)
+    # rims and shadows are fainter than the strokes and touch them
+    reach = max(1, round(0.08 * height))
+    rim = masks.dilate(core.view(np.uint8) * np.uint8(255), reach) > 0
+    faint = within & rim & (step >= 0.35 * level) & (likely >= POSSIBLE)
+    strokes = (core | faint).view(np.uint8) * np.uint8(255)
+    # between a light letter and its dark outline lies a rim that has the colour of neither
+    strokes = masks.close(strokes, max(1, round(CLOSED * height)))
+    return masks.remove_specks(strokes, max(2, round(0.004 * height * height))), ""
+
+
+def _step(crop: NDArray[np.uint8], lab: NDArray[np.float32], height: float) -> NDArray[np.float32]:
+    """Return how far each pixel is from its ground: the median of a window wider than strokes (CIELAB units)."""
+    window = min(2 * round(0.4 * height) + 1, 255)
+    ground = cv2.medianBlur(np.ascontiguousarray(crop), max(window, 3))
+    ground_lab = cv2.cvtColor(ground.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2Lab)
+    return np.asarray(np.sqrt(((lab - ground_lab) ** 2).sum(axis=2)), np.float32)
+
+
+def _otsu(values: NDArray[np.float32]) -> float:
+    """Return the threshold that parts *values* best in two (Otsu, 1979)."""
+    top = max(float(values.max()), 1e-3)
+    scaled = np.minimum(values * (255 / top), 255).astype(np.uint8)
+    return float(cv2.threshold(scaled.reshape(-1, 1), 0, 255, cv2.THRESH_OTSU)[0]) * top / 255
+
+
+def _likeliness(lab: NDArray[np.float32], text: NDArray[np.bool_], ground: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return for each pixel the share of its colour in *text* against *ground* (0…1), from smoothed histograms.
+
+    Done anew with what is likely text counting most: what else stands out has colours that the ground has too.
+    """
+    # L is 0…100, a and b about -128…127
+    low, span = np.array([0, -128, -128], np.float32), np.array([100, 255, 255], np.float32)
+    index = np.clip((lab - low) * (STEPS / span), 0, STEPS - 1).astype(np.intp)
+    flat = (index[..., 0] * STEPS + index[..., 1]) * STEPS + index[..., 2]
+    of_ground = _histogram(flat[ground], np.ones(np.count_nonzero(ground)))
+    of_text = flat[text]
+    weights = np.ones(len(of_text))
+    share = np.zeros(STEPS**3)
+    for _ in range(ROUNDS):
+        counted = _histogram(of_text, weights)
+        share = counted / (counted + of_ground + 1e-9)
+        weights = share[of_text] ** 2
+    return np.asarray(share[flat], np.float32)
+
+
+def _histogram(index: NDArray[np.intp], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the shares (sum 1) of the STEPS³ colours, each spread over its neighbours."""
+    cube = np.bincount(index, weights, STEPS**3).reshape(STEPS, STEPS, STEPS)
+    for axis in range(3):
+        padded = np.pad(cube, [(1, 1) if a == axis else (0, 0) for a in range(3)])
+        below, here, above = (np.take(padded, np.arange(STEPS) + k, axis=axis) for k in range(3))
+        cube = 0.25 * below + 0.5 * here + 0.25 * above
+    shares: NDArray[np.float64] = cube.ravel() / max(float(cube.sum()), 1e-9)
+    return shares
+
+
+def _doubt(strokes: Plane, inside: Plane, polygon: regions.Points) -> str:
+    """Return why these cannot be letters, or nothing."""
+    share = np.count_nonzero(strokes[inside > 0]) / max(np.count_nonzero(inside), 1)
+    if not COVERAGE[0] <= share <= COVERAGE[1]:
+        return f"strokes would cover {share:.0%} of the box"
+    centre, (wide, high), angle = cv2.minAreaRect(polygon.astype(np.float32))
+    along = math.radians(angle if wide >= high else angle + 90)
+    length = float(max(wide, high))
+    rows, columns = np.nonzero(strokes)
+    position = (columns - centre[0]) * math.cos(along) + (rows - centre[1]) * math.sin(along) + length / 2
+    # in pieces as long as the line is high: a letter and the space after it
+    pieces = max(1, round(length / max(float(min(wide, high)), 1.0)))
+    filled = np.bincount(np.clip(position / length * pieces, 0, pieces - 1).astype(int), minlength=pieces)
+    spread = float((filled > 0).mean())
+    return "" if spread >= SPREAD else f"strokes stand along {spread:.0%} of the box only"
