@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 from imgedit import __version__, codec, registry
 from imgedit.errors import BrokenPromise, DataError, GateFailed, OutOfMemory, UsageError, nearest
-from imgedit.frame import Frame, ImageInfo, LatentStats, MaskInfo, Step, ToneStats, plane_digest
+from imgedit.frame import Frame, ImageInfo, LatentStats, MaskInfo, Step, ToneStats, frozen, plane_digest
 from imgedit.stage import Expect, Stage
 
 log = logging.getLogger("imgedit")
@@ -51,12 +52,14 @@ class Engine:
     """Runs calls on frames. *folder*: where relative reference files are looked up.
 
     *strict*: latents that move further than a stage declares are an error (GateFailed), not a warning.
+    *measure*: record latents and tone; without, for those who throw the sidecar away, they are left out.
     """
 
     calls: Sequence[Call]
     limits: codec.Limits = field(default_factory=codec.Limits)
     folder: Path = Path()
     strict: bool = False
+    measure: bool = True
 
     def prepare(self) -> None:
         """Refuse early what cannot work for any frame: unknown or missing backends."""
@@ -64,12 +67,24 @@ class Engine:
             if item.stage.backend:
                 registry.backend(item.stage.backend[0], item.params["backend"])
 
+    def prefetch(self) -> None:
+        """Begin to read the reference file of the first call that has one, beside whatever comes before it."""
+        for item in self.calls:
+            for param in item.stage.params.values():
+                value = item.params[param.name]
+                if param.kind in ("picture", "tone") and isinstance(value, str) and not value.startswith("@"):
+                    self._file(value)
+                    return
+
+    def _file(self, given: str) -> Future[Frame]:
+        return _reading(self.folder / given, self.limits)
+
     def run(self, frame: Frame) -> Frame:
         """Return *frame* after all calls. Errors are ImgeditError; nothing is written or kept."""
         kept = self._names()
         named: dict[str, Frame] = {}
         tones: dict[str, ToneStats] = {}
-        frame = described(frame)
+        frame = described(frame, measure=self.measure)
 
         def remember(name: str) -> None:
             if name in kept:
@@ -138,10 +153,10 @@ class Engine:
             raise BrokenPromise(f"{stage.name} returned {type(after).__name__}, not a frame", _BUG)
         outside = _check(stage, before, after)
         notes = after.notes
-        after = described(after.replace(notes={}), since=before)
+        after = described(after.replace(notes={}), since=before, measure=self.measure)
         step = Step(
             stage=stage.name,
-            params=_recorded({name: item.params[name] for name in params}, params),
+            params=frozen(_recorded(item.params, params)),
             source=before.digest,
             result=after.digest,
             backend=item.params["backend"] if stage.backend else None,
@@ -154,7 +169,7 @@ class Engine:
             tone_before=before.sidecar.tone,
             tone_after=after.sidecar.tone,
             outside=outside,
-            notes=notes,
+            notes=frozen(notes),
         )
         if stage.latents:
             self._expect(stage, stage.latents, before.sidecar.latents, after.sidecar.latents)
@@ -177,7 +192,7 @@ class Engine:
 
     def _picture(self, given: str, named: Mapping[str, Frame]) -> Frame:
         if not given.startswith("@"):
-            return _read(str(self.folder / given), self.limits)
+            return self._file(given).result()
         if given[1:] not in named:
             raise UsageError(
                 f"there is no picture {given!r} here",
@@ -187,7 +202,7 @@ class Engine:
 
     def _tone(self, given: str, frame: Frame, tones: Mapping[str, ToneStats]) -> ToneStats:
         if not given.startswith("@"):
-            return measured_tone(_read(str(self.folder / given), self.limits))
+            return measured_tone(self._file(given).result())
         steps = frame.sidecar.steps
         known = {f"before-{s.stage}": s.tone_before for s in steps} | {f"after-{s.stage}": s.tone_after for s in steps}
         if steps:
@@ -198,10 +213,11 @@ class Engine:
         return found
 
 
-def described(frame: Frame, since: Frame | None = None) -> Frame:
+def described(frame: Frame, *, since: Frame | None = None, measure: bool = True) -> Frame:
     """Return *frame* with a sidecar that states digest, mask, latents and tone of what it now holds.
 
-    *since*: the frame before a step; what has not changed since then is not measured again.
+    *since*: the frame before a step; what has not changed since then is not measured again. Latents and tone
+    take the most time: without *measure* they are left as they are.
     """
     old = frame.sidecar.image
     image = ImageInfo(
@@ -223,10 +239,17 @@ def described(frame: Frame, since: Frame | None = None) -> Frame:
                 coverage=round(np.count_nonzero(frame.mask) / frame.mask.size, 6),
             )
     latents, tone = frame.sidecar.latents, frame.sidecar.tone
-    if latents is None or (since is not None and since.pixels is not frame.pixels):
-        latents = registry.backend("latents", ENCODER).encode(frame.pixels)
-    if tone is None or (since is not None and (since.pixels is not frame.pixels or since.mask is not frame.mask)):
-        tone = measured_tone(frame)
+    if not measure:
+        return frame.with_sidecar(image=image, mask=mask)
+    moved = since is not None and since.pixels is not frame.pixels
+    with ThreadPoolExecutor(1) as beside:
+        measuring = None
+        if latents is None or moved:
+            measuring = beside.submit(registry.backend("latents", ENCODER).encode, frame.pixels)
+        if tone is None or moved or (since is not None and since.mask is not frame.mask):
+            tone = measured_tone(frame)
+        if measuring is not None:
+            latents = measuring.result()
     return frame.with_sidecar(image=image, mask=mask, latents=latents, tone=tone)
 
 
@@ -338,13 +361,15 @@ def _versions(opencv: bool, packages: tuple[str, ...]) -> dict[str, str]:
     return versions
 
 
-_READ: dict[tuple[str, int], Frame] = {}
+_READING: dict[tuple[Path, int, codec.Limits], Future[Frame]] = {}
 
 
-def _read(path: str, limits: codec.Limits) -> Frame:
-    """Return the picture in a reference file; the last one is kept, since batches compare with one file."""
-    key = (path, limits.pixels)
-    if key not in _READ:
-        _READ.clear()
-        _READ[key] = codec.read_file(Path(path), limits)
-    return _READ[key]
+def _reading(path: Path, limits: codec.Limits) -> Future[Frame]:
+    """Return the reading of a reference file; the last one is kept, since batches compare with one file."""
+    key = (path.absolute(), path.stat().st_mtime_ns if path.exists() else 0, limits)
+    if key not in _READING:
+        _READING.clear()
+        reader = ThreadPoolExecutor(1)
+        _READING[key] = reader.submit(codec.read_file, path, limits)
+        reader.shutdown(wait=False)
+    return _READING[key]

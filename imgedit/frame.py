@@ -288,6 +288,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot stand in a sidecar")
 
 
+def frozen(value: Any) -> Any:
+    """Return *value* as it comes back from a sidecar: tuples for lists, plain numbers for numpy's."""
+    return _freeze(_plain(value), "value")
+
+
 def _says_nothing(item: Any) -> bool:
     return item is None or (isinstance(item, tuple | Mapping) and not item)
 

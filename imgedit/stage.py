@@ -332,7 +332,9 @@ def _listed(value: Any, kind: Kind) -> Sequence[Any]:
         return [value]
     if kind in ("str", "choice"):
         return [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
-    nested = value and isinstance(value[0], list | tuple | str)
+    if not value:
+        return value
+    nested = isinstance(value[0], list | tuple | str)
     if kind == "rect" and not nested:
         return [value]
     if kind == "polygon" and nested and not isinstance(value[0], str) and not isinstance(value[0][0], list | tuple):

@@ -46,7 +46,7 @@ def test_nothing_but_the_metrics_changes(edited: Frame, reference: Frame) -> Non
     found = compare(edited, reference=reference, metric=("all",))
     assert found.pixels is edited.pixels and found.mask is edited.mask and found.planes == edited.planes
     assert set(found.sidecar.metrics) == set(METRICS)
-    assert found.notes == {"size": [320, 240], "left_out": []}
+    assert found.notes == {"size": (320, 240), "left_out": ()}
     assert Sidecar.from_json(found.sidecar.to_json()).metrics == found.sidecar.metrics
 
 
@@ -87,7 +87,7 @@ def test_another_size_with_scale_gives_a_difference_of_the_frame_s_size(referenc
         for scale in ("down", "up"):
             found = compare(one, reference=other, scale=scale, difference=True, min_={"psnr": 30})
             assert found.planes["difference"].shape == (one.rows, one.columns)
-            assert found.notes["size"] == ([320, 240] if scale == "down" else [640, 480])
+            assert found.notes["size"] == ((320, 240) if scale == "down" else (640, 480))
 
 
 # --- limits ---------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_a_failed_gate_lists_every_failure_and_carries_the_frame(edited: Frame, 
     frame = caught.value.frame
     assert frame is not None and "difference" in frame.planes
     assert set(frame.sidecar.metrics) == {"rmse", "psnr", "de2000", "ssim", "halo"}
-    assert frame.notes["size"] == [320, 240]
+    assert frame.notes["size"] == (320, 240)
 
 
 def test_a_limit_on_a_region(edited: Frame, reference: Frame) -> None:

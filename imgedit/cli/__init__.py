@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -59,13 +60,23 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are printed as ``error:`` and ``hint:``."""
+    if "_IMGEDIT_COMPLETE" in os.environ:
+        cli.main(prog_name="imgedit")
     try:
-        result = cli.main(arguments, prog_name="imgedit", standalone_mode=False)
+        # not cli.main(): that swallows a closed pipe and exits with 1
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        with cli.make_context("imgedit", given) as ctx:
+            result = cli.invoke(ctx)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except ImgeditError as error:
         talk.error(error)
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return EXIT_USAGE
     except click.UsageError as error:
         talk.say("error", error.format_message())
         talk.say("hint", _usage_hint(error))
@@ -76,8 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        import os
-
         # nobody reads on: leave without the interpreter's own complaint at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE

@@ -35,6 +35,8 @@ class Batch:
     quiet: bool = False
     #: hand on the frame of a failed gate too, as comparisons and JSON lines want it
     deliver_verdicts: bool = False
+    #: record latents and tone; not needed where nobody will see the sidecar
+    measure: bool = True
     _failed: list[str] = field(default_factory=list)
     _refused: int = 0
 
@@ -46,7 +48,8 @@ class Batch:
         total = None if any(s.path is None for s in self.sources) else len(self.sources)
         with talk.progress(total, quiet=self.quiet) as bar:
             for source in self.sources:
-                engine = Engine(self._calls(source), self.limits, self.folder, self.strict)
+                engine = Engine(self._calls(source), self.limits, self.folder, self.strict, self.measure)
+                engine.prefetch()
                 frames = source.frames(self.limits)
                 while True:
                     try:

@@ -73,7 +73,9 @@ def _compare_pairs(stage: Stage, options: Mapping[str, Any], given: dict[str, An
     else:
         sink = sinks.Lines() if options["json"] else sinks.Report(metrics_only=True)
     call = Call(stage, stage.check({**given, "reference": "-"}), stage.name)
-    return _batch([call], sources, sink, options, Path()).run()
+    batch = _batch([call], sources, sink, options, Path())
+    batch.measure = isinstance(sink, sinks.Lines)
+    return batch.run()
 
 
 def _pairs(one: str, other: str) -> list[Source]:

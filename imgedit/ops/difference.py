@@ -107,16 +107,14 @@ def _mean_hue(first: Any, second: Any, out: Any, spare: Any) -> None:
     np.multiply(b1, c2, out=y)
     cv2.accumulateProduct(b2, c1, y)
     _length(x, y, norm)
-    # opposite hues: the arcs are equally long, and the paper goes up from the smaller angle; rounded greys do not matter
+    # opposite hues: the arcs are equally long, and the paper goes up from the smaller angle; no matter for near greys
     limit = 4 * float(np.finfo(t.dtype).eps)
     cv2.multiply(c1, c2, t, limit)
     t -= limit * 1e-3
-    opposite = norm < t
-    if opposite.any():
-        up = np.where((b1 > 0) | ((b1 == 0) & (p1 > 0)), 1, -1).astype(t.dtype)
-        x[opposite] = (-b1 * c2 * up)[opposite]
-        y[opposite] = (p1 * c2 * up)[opposite]
-        _length(x, y, norm)
+    at = (0, np.flatnonzero(norm < t))
+    if at[1].size:
+        up = np.where((b1[at] > 0) | ((b1[at] == 0) & (p1[at] > 0)), c2[at], -c2[at])
+        x[at], y[at], norm[at] = -b1[at] * up, p1[at] * up, c1[at] * c2[at]
     norm += float(np.finfo(t.dtype).tiny)  # one of them grey: the hue has no weight, but 0/0 would spread
     x /= norm
     y /= norm

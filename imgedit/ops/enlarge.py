@@ -20,8 +20,9 @@ _FRACTIONAL = 6 * BAND
 _CONTEXT = 2 * APPROACH_ROUNDS
 #: how far the mean over an input pixel may stay off, in 1/255 of full scale; rounding adds half a level
 _SLACK = 0.375
-#: parts of a level that values are whole numbers of, by full scale
-_UNIT = {255: 16, 65535: 1}
+#: parts of a level that values are whole numbers of, by full scale; odd, so that nothing lies half way and all
+#: rounding is to the nearest
+_UNIT = {255: 15, 65535: 1}
 #: of own colour, least, most
 _EXTREMES = (np.minimum, np.minimum, np.maximum)
 
@@ -99,7 +100,8 @@ class _Tile:
             own, least, most = self.straight
             alpha = values[..., 3:, :, :]
             colour = np.rint(values[..., :3, :, :] * (self.top / np.maximum(alpha, 1)))
-            colour = np.clip(np.where(alpha > 0, colour, own), least, most)
+            # where nothing is to be seen nearby, least is ∞: the colour stays what it was
+            colour = np.where(least > most, own, np.clip(np.where(alpha > 0, colour, own), least, most))
             values = np.concatenate((colour.astype(values.dtype), alpha), axis=-3)
         half, unit = np.array((self.unit // 2, self.unit), values.dtype)
         values = (values + half) // unit if self.unit > 1 else values

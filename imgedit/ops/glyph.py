@@ -14,13 +14,17 @@ from imgedit.ops import masks, regions
 Plane = NDArray[np.uint8]
 
 #: the box is searched with this margin, and compared with ground up to the second one: shares of the line's height
-MARGIN, GROUND = 0.15, 0.6
+MARGIN, GROUND = 0.0, 0.6
 #: colours are counted in this many steps per Lab channel
-STEPS = 16
+STEPS = 24
 #: a pixel is text if its colour is this much likelier in the strokes than in the ground (share of both)
-LIKELY, POSSIBLE = 0.55, 0.3
+LIKELY, POSSIBLE = 0.85, 0.5
+#: strokes, and the rims that touch them, stand out by these shares of the level that parts text from ground
+STRONG, FAINT = 0.5, 0.35
+#: pieces that do not reach into the box by this share of the line's height are ground
+REACH = 0.2
 #: times that the colours of the text are counted
-ROUNDS = 3
+ROUNDS = 5
 #: least step from the ground that can be a stroke, in CIELAB units
 FAINTEST = 6.0
 #: gaps within strokes that are closed, share of the line's height
@@ -46,7 +50,7 @@ def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
     says so and the mask is empty: then the polygon itself is the better mask.
     """
     rows, columns = pixels.shape[:2]
-    height = min(cv2.minAreaRect(polygon.astype(np.float32))[1])
+    height = regions.line(polygon)[1]
     place = regions.bounds(polygon, math.ceil(GROUND * height) + 2, rows, columns)
     x, y, width, tall = place
     crop = regions.searchable(pixels[y : y + tall, x : x + width])
@@ -59,27 +63,49 @@ def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
     return Fitted(place, strokes if not why else np.zeros_like(strokes), why)
 
 
+def draw(mask: Plane, pixels: NDArray[Any], polygon: regions.Points) -> str:
+    """Set the strokes in *polygon* to 255, in place; where there are none to be sure of, all of it, and say why."""
+    fitted = fit(pixels, polygon)
+    if fitted.why:
+        masks.draw(mask, polygon)
+    else:
+        x, y, width, height = fitted.place
+        mask[y : y + height, x : x + width] |= fitted.mask
+    return fitted.why
+
+
 def _strokes(crop: NDArray[np.uint8], searched: Plane, height: float) -> tuple[Plane, str]:
-    lab = cv2.cvtColor(crop.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2Lab)
-    within = searched > 0
+    lab = np.asarray(cv2.cvtColor(crop.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2Lab), np.float32)
+    within: NDArray[Any] = searched > 0
     step = _step(crop, lab, height)
     level = max(_otsu(step[within]), FAINTEST)
     seeds = within & (step >= level)
     if not seeds.any():
         return np.zeros_like(searched), "nothing stands out from the ground"
-    likely = _likeliness(lab, seeds, ~within | (step < 0.5 * level))
-    core = within & (step >= 0.5 * level) & (likely >= LIKELY)
+    likely = _likeliness(lab, seeds, ~within | (step < STRONG * level))
+    core = within & (step >= STRONG * level) & (likely >= LIKELY)
     # rims and shadows are fainter than the strokes and touch them
     reach = max(1, round(0.08 * height))
     rim = masks.dilate(core.view(np.uint8) * np.uint8(255), reach) > 0
-    faint = within & rim & (step >= 0.35 * level) & (likely >= POSSIBLE)
+    faint = within & rim & (step >= FAINT * level) & (likely >= POSSIBLE)
     strokes = (core | faint).view(np.uint8) * np.uint8(255)
     # between a light letter and its dark outline lies a rim that has the colour of neither
     strokes = masks.close(strokes, max(1, round(CLOSED * height)))
-    return masks.remove_specks(strokes, max(2, round(0.004 * height * height))), ""
+    strokes = masks.remove_specks(strokes, max(2, round(0.004 * height * height)))
+    return _reaching(strokes, searched, height), ""
 
 
-def _step(crop: NDArray[np.uint8], lab: NDArray[np.float32], height: float) -> NDArray[np.float32]:
+def _reaching(strokes: Plane, searched: Plane, height: float) -> Plane:
+    """Return the pieces of *strokes* that do not lie along the edge of the box alone."""
+    inner = cv2.distanceTransform(np.pad(searched, 1), cv2.DIST_L2, 3)[1:-1, 1:-1] > REACH * height
+    count, labels = cv2.connectedComponents(strokes, connectivity=8)
+    reaching = np.zeros(count, bool)
+    reaching[np.unique(labels[inner])] = True
+    reaching[0] = False
+    return np.asarray(reaching[labels].view(np.uint8) * np.uint8(255))
+
+
+def _step(crop: NDArray[np.uint8], lab: NDArray[Any], height: float) -> NDArray[np.float32]:
     """Return how far each pixel is from its ground: the median of a window wider than strokes (CIELAB units)."""
     window = min(2 * round(0.4 * height) + 1, 255)
     ground = cv2.medianBlur(np.ascontiguousarray(crop), max(window, 3))
@@ -100,8 +126,9 @@ def _likeliness(lab: NDArray[np.float32], text: NDArray[np.bool_], ground: NDArr
     Done anew with what is likely text counting most: what else stands out has colours that the ground has too.
     """
     # L is 0…100, a and b about -128…127
-    low, span = np.array([0, -128, -128], np.float32), np.array([100, 255, 255], np.float32)
-    index = np.clip((lab - low) * (STEPS / span), 0, STEPS - 1).astype(np.intp)
+    low: NDArray[Any] = np.array([0, -128, -128], np.float32)
+    steps: NDArray[Any] = np.array([STEPS / 100, STEPS / 255, STEPS / 255], np.float32)
+    index = np.clip((lab - low) * steps, 0, STEPS - 1).astype(np.intp)
     flat = (index[..., 0] * STEPS + index[..., 1]) * STEPS + index[..., 2]
     of_ground = _histogram(flat[ground], np.ones(np.count_nonzero(ground)))
     of_text = flat[text]
@@ -127,16 +154,17 @@ def _histogram(index: NDArray[np.intp], weights: NDArray[np.float64]) -> NDArray
 
 def _doubt(strokes: Plane, inside: Plane, polygon: regions.Points) -> str:
     """Return why these cannot be letters, or nothing."""
-    share = np.count_nonzero(strokes[inside > 0]) / max(np.count_nonzero(inside), 1)
+    share = float(np.count_nonzero(strokes[inside > 0])) / max(int(np.count_nonzero(inside)), 1)
     if not COVERAGE[0] <= share <= COVERAGE[1]:
         return f"strokes would cover {share:.0%} of the box"
-    centre, (wide, high), angle = cv2.minAreaRect(polygon.astype(np.float32))
-    along = math.radians(angle if wide >= high else angle + 90)
-    length = float(max(wide, high))
+    along, height = regions.line(polygon)
+    axis = np.array([math.cos(along), math.sin(along)])
+    ends: list[float] = sorted((polygon @ axis).tolist())
+    length = max(ends[-1] - ends[0], 1.0)
     rows, columns = np.nonzero(strokes)
-    position = (columns - centre[0]) * math.cos(along) + (rows - centre[1]) * math.sin(along) + length / 2
+    position = (columns * axis[0] + rows * axis[1] - ends[0]) / length
     # in pieces as long as the line is high: a letter and the space after it
-    pieces = max(1, round(length / max(float(min(wide, high)), 1.0)))
-    filled = np.bincount(np.clip(position / length * pieces, 0, pieces - 1).astype(int), minlength=pieces)
+    pieces = max(1, round(length / max(height, 1.0)))
+    filled = np.bincount(np.clip(position * pieces, 0, pieces - 1).astype(np.intp), minlength=pieces)
     spread = float((filled > 0).mean())
     return "" if spread >= SPREAD else f"strokes stand along {spread:.0%} of the box only"

@@ -22,12 +22,10 @@ def local_range(picture: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def visible_range(picture: NDArray[Any], alpha: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return :func:`local_range` of the pixels whose *alpha* is above 0; where there are none, of the pixel alone."""
+    """Return :func:`local_range` of the pixels whose *alpha* is above 0; where there are none, (∞, −∞)."""
     hidden = (alpha == 0)[..., None]
     low = cv2.erode(np.where(hidden, np.inf, picture), _SQUARE)
-    high = cv2.dilate(np.where(hidden, -np.inf, picture), _SQUARE)
-    none = np.isinf(low)
-    return np.where(none, picture, low), np.where(none, picture, high)
+    return low, cv2.dilate(np.where(hidden, -np.inf, picture), _SQUARE)
 
 
 def settle(cells: NDArray[Any], wanted: NDArray[Any], low: NDArray[Any], high: NDArray[Any], slack: int) -> None:

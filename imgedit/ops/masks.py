@@ -6,6 +6,7 @@ All work on the smallest crop round what is set, so that the cost follows the ma
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -15,16 +16,41 @@ from numpy.typing import NDArray
 Plane = NDArray[np.uint8]
 
 
-def draw(mask: Plane, polygon: NDArray[Any]) -> None:
-    """Set to 255, in place, the pixels whose centre lies in *polygon*: (n, 2) of (x, y), pixel edges, even-odd rule."""
+def empty(rows: int, columns: int) -> Plane:
+    """Return a mask that keeps everything."""
+    return np.zeros((rows, columns), np.uint8)
+
+
+def invert(mask: Plane) -> Plane:
+    """Return *mask* with changed and kept exchanged."""
+    return np.asarray(255 - mask)
+
+
+def points(polygon: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Return corners ((x, y), …) as an (n, 2) array."""
+    return np.array(polygon, np.float64).reshape(-1, 2)
+
+
+def box(polygon: NDArray[Any]) -> NDArray[Any]:
+    """Return the corners of the upright box of whole pixels round *polygon*."""
+    (left, top), (right, bottom) = np.floor(polygon.min(axis=0)), np.ceil(polygon.max(axis=0))
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+
+
+def draw(mask: Plane, polygon: NDArray[Any]) -> bool:
+    """Set to 255, in place, the pixels whose centre lies in *polygon*; return whether there are any.
+
+    *polygon*: (n, 2) of (x, y) in coordinates of pixel edges, (0, 0) the top left corner; even-odd rule.
+    """
     rows, columns = mask.shape
-    # clipped before any integer is made of it: corners may lie far outside
+    # no picture is that large, and the arithmetic below stays finite
+    polygon = np.clip(polygon, -1e8, 1e8)
     top = min(max(math.ceil(polygon[:, 1].min() - 0.5), 0), rows)
     bottom = min(max(math.ceil(polygon[:, 1].max() - 0.5), top), rows)
     left = min(max(math.ceil(polygon[:, 0].min() - 0.5), 0), columns)
     right = min(max(math.ceil(polygon[:, 0].max() - 0.5), left), columns)
     if bottom <= top or right <= left:
-        return
+        return False
     # one column more: crossings right of the crop close what they opened
     crossings = np.zeros((bottom - top, right - left + 1), np.uint8)
     for start, end in zip(polygon, np.roll(polygon, -1, axis=0)):
@@ -38,6 +64,7 @@ def draw(mask: Plane, polygon: NDArray[Any]) -> None:
             crossings[lines - top, column] ^= 1
     inside = np.bitwise_xor.accumulate(crossings[:, :-1], axis=1)
     mask[top:bottom, left:right] |= inside * np.uint8(255)
+    return bool(inside.any())
 
 
 def draw_rect(mask: Plane, rect: tuple[int, int, int, int]) -> bool:
@@ -175,6 +202,6 @@ def _disc(radius: int) -> Plane:
 
 
 def _dilate_far(mask: Plane, radius: int) -> Plane:
-    """Grow by a distance transform: its cost does not follow the radius. For masks of weights, of what is above 0."""
+    """Grow by a distance transform: its cost does not follow the radius. Weights grow to 255."""
     distance = cv2.distanceTransform((mask == 0).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.maximum((distance <= radius + 0.5).view(np.uint8) * np.uint8(255), mask)
+    return np.asarray(np.maximum((distance <= radius + 0.5).view(np.uint8) * np.uint8(255), mask))

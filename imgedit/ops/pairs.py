@@ -123,7 +123,7 @@ def _alpha_of(pixels: Planes, alpha: Planes | None) -> Planes:
 
 
 def _ring(inside: Plane, reach: int) -> Plane:
-    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)  # a square: OpenCV takes it by rows and columns
     return np.asarray(cv2.subtract(cv2.dilate(inside, around), cv2.erode(inside, around)), np.uint8)
 
 

@@ -22,6 +22,7 @@ Regions = Mapping[str, Plane | None]
 Alphas = tuple[Planes, Planes] | None
 
 _BAND = 1 << 15
+_COLOUR_BAND = 1 << 16
 #: CIEDE2000 is counted in steps of 1/64 for its quantiles; no two colours of sRGB are 128 apart
 _STEPS, _BINS = 64, 64 * 128 + 1
 
@@ -111,7 +112,7 @@ def colours(picture: Planes, reference: Planes, regions: Regions, *, steps: bool
         return found
 
     total = {name: Colours(0, 0.0, 0.0, np.zeros(_BINS, np.int64)) for name in regions}
-    for found in each(band, bands(picture.shape[0], picture.shape[1], _BAND)):
+    for found in each(band, bands(picture.shape[0], picture.shape[1], _COLOUR_BAND)):
         for name, part in found.items():
             whole = total[name]
             whole.pixels += part.pixels

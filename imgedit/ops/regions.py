@@ -120,6 +120,12 @@ def area(polygon: Points) -> float:
     return abs(float(cv2.contourArea(polygon.astype(np.float32)))) if len(polygon) > 2 else 0.0
 
 
+def line(polygon: Points) -> tuple[float, float]:
+    """Return the direction of the longer side of a box (radians) and the length of the shorter."""
+    _, (wide, high), angle = cv2.minAreaRect(polygon.astype(np.float32))
+    return (math.radians(angle), high) if wide >= high else (math.radians(angle + 90), wide)
+
+
 def overlap(one: Points, other: Points) -> float:
     """Return the area common to two convex polygons as a share of the smaller one (0…1)."""
     smaller = min(area(one), area(other))
@@ -151,7 +157,7 @@ def merge(polygons: Sequence[Points], scores: Sequence[float]) -> list[Merged]:
     merged = []
     for polygon, members in groups:
         best = tuple(sorted(members, key=lambda i: -scores[i]))
-        along = _line(polygon)[0]
+        along = line(polygon)[0]
         axis = np.array([math.cos(along), math.sin(along)])
         whole = tuple(i for i in best if np.ptp(polygons[i] @ axis) >= WHOLE * np.ptp(polygon @ axis))
         merged.append(Merged(polygon, best, whole))
@@ -166,18 +172,12 @@ def _same(one: Points, other: Points) -> bool:
         return False
     if area(common) >= SAME_AREA * min(area(one), area(other)):
         return True
-    (along, high), (along2, high2) = _line(one), _line(other)
+    (along, high), (along2, high2) = line(one), line(other)
     turn = abs((along - along2 + math.pi / 2) % math.pi - math.pi / 2)
     if turn > SAME_ANGLE:
         return False
     across = common @ np.array([-math.sin(along), math.cos(along)])
     return bool(np.ptp(across) >= SAME_LINE * max(high, high2))
-
-
-def _line(polygon: Points) -> tuple[float, float]:
-    """Return the direction of the longer side of a box (radians) and the length of the shorter."""
-    _, (wide, high), angle = cv2.minAreaRect(polygon.astype(np.float32))
-    return (math.radians(angle), high) if wide >= high else (math.radians(angle + 90), wide)
 
 
 def _around(one: Points, other: Points) -> Points:
@@ -195,11 +195,6 @@ def _intersection(one: Points, other: Points | NDArray[np.float32]) -> Points:
     hull, hull2 = (cv2.convexHull(np.asarray(points, np.float32)) for points in (one, other))
     size, common = cv2.intersectConvexConvex(hull, hull2)
     return np.asarray(common, np.float64).reshape(-1, 2) if size > 0 else np.zeros((0, 2))
-
-
-def points(polygon: Sequence[Sequence[float]]) -> Points:
-    """Return corners ((x, y), …) as an array."""
-    return np.array(polygon, np.float64).reshape(-1, 2)
 
 
 def corners(polygon: Points) -> tuple[tuple[float, float], ...]:

@@ -75,8 +75,9 @@ def prefilter(source: int, result: int, sharpen: float) -> NDArray[np.float64]:
         total += term
     total += sharpen * np.convolve(total, [-0.25, 0.5, -0.25], "same")
     kept = total[reach - _FILTER : reach + _FILTER + 1]
-    kept = (kept + kept[::-1]) / 2
-    return np.asarray(kept / kept.sum())
+    symmetric: NDArray[np.float64] = kept + kept[::-1]
+    symmetric /= symmetric.sum()
+    return symmetric
 
 
 def dense(first: NDArray[np.int64], weights: NDArray[np.float64], start: int, width: int) -> NDArray[np.float64]:
@@ -95,8 +96,8 @@ def shares(source: int, result: int, inputs: range, outputs: range) -> NDArray[n
     """
     low = np.arange(inputs.start, inputs.stop, dtype=np.int64)[:, None] * result
     left = np.arange(outputs.start, outputs.stop, dtype=np.int64) * source
-    common = np.minimum(low + result, left + source) - np.maximum(low, left)
-    return np.asarray(np.maximum(common, 0), np.float64)
+    common: NDArray[np.int64] = np.minimum(low + result, left + source) - np.maximum(low, left)
+    return np.where(common > 0, common, 0).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -203,10 +204,12 @@ def enlarge_plane(plane: NDArray[Any], rows: int, columns: int, rule: Literal["m
     down, across = np.arange(rows), np.arange(columns)
     height, width = plane.shape
     if rule == "nearest":
-        return plane[(2 * down + 1) * height // (2 * rows)][:, (2 * across + 1) * width // (2 * columns)]
+        taken: NDArray[Any] = plane[(2 * down + 1) * height // (2 * rows)]
+        return taken[:, (2 * across + 1) * width // (2 * columns)]
     extreme = np.maximum if rule == "max" else np.minimum
-    lines = extreme(plane[down * height // rows], plane[((down + 1) * height - 1) // rows])
-    return extreme(lines[:, across * width // columns], lines[:, ((across + 1) * width - 1) // columns])
+    lines: NDArray[Any] = extreme(plane[down * height // rows], plane[((down + 1) * height - 1) // rows])
+    taken = extreme(lines[:, across * width // columns], lines[:, ((across + 1) * width - 1) // columns])
+    return taken
 
 
 def _exact(weights: NDArray[np.float64], fraction: NDArray[np.float64]) -> NDArray[np.float64]:

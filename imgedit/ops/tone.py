@@ -50,9 +50,10 @@ def measure(pixels: NDArray[Any], mask: NDArray[np.uint8] | None = None) -> dict
     """Return the tone of (rows, columns, 3) uint8 or uint16 *pixels* where *mask* is 0.
 
     Where the mask leaves nothing, all pixels count. *quantiles*: for each channel at 65 equally spaced
-    probabilities from 0 to 1; a level v stands for the values v ± ½, so that quantiles of few levels are
-    not all ties. *mean*, *std* per channel. Those are exact, from histograms, as shares of full scale.
-    *lab_mean*, *lab_std*: CIELAB, of a regular lattice of at most 262144 pixels. Rounded to 6 decimals.
+    probabilities from 0 to 1; a level v stands for the values v ± ½ (as far as there are any), so that
+    quantiles of few levels are not all ties. *mean*, *std* per channel. Those are exact, from histograms, as
+    shares of full scale. *lab_mean*, *lab_std*: CIELAB, of a regular lattice of at most 262144 pixels.
+    Rounded to 6 decimals.
     """
     if mask is not None and (mask.all() or not mask.any()):
         mask = None
@@ -84,6 +85,8 @@ def match(pixels: NDArray[Any], source: Tone, target: Tone, mode: Mode, strength
     shifts and scales each channel; ``lab`` shifts and scales CIELAB (Reinhard et al. 2001, Color transfer
     between images, in CIELAB instead of lαβ). *strength*: 0 leaves all as it is, 1 goes the whole way.
     """
+    if strength == 0:
+        return pixels
     if mode == "lab":
         return _match_lab(pixels, source, target, strength)
     full = 255 if pixels.dtype.itemsize == 1 else 65535
@@ -126,7 +129,10 @@ def _quantiles(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     # the level in which each wanted count lies; where one level ends and the next begins, the lower
     at = np.clip(np.searchsorted(below, wanted, side="left") - 1, 0, len(used) - 1)
     within = (wanted - below[at]) / counts[used[at]]
-    return np.clip(used[at] - 0.5 + within, 0, len(counts) - 1)
+    values = used[at] - 0.5 + within
+    # black and white have half the room of the others: their values are drawn into it
+    full = len(counts) - 1
+    return np.where(values < 0.5, values / 2 + 0.25, np.where(values > full - 0.5, (values + full) / 2 - 0.25, values))
 
 
 def _quantile_shift(
@@ -138,14 +144,19 @@ def _quantile_shift(
     range the shift fades to 0 at black and white, so that nothing there clips.
     """
     full = levels[-1]
+    source, target = _spread(source * full, full), _spread(target * full, full)
     knots, which = np.unique(source, return_inverse=True)
     shifts = np.bincount(which, target - source) / np.bincount(which)
     if knots[0] > 0:
         knots, shifts = np.append(0.0, knots), np.append(0.0, shifts)
-    if knots[-1] < 1:
-        knots, shifts = np.append(knots, 1.0), np.append(shifts, 0.0)
-    # black and white are half as wide as the other levels: their middle lies at a quarter
-    return np.asarray(np.interp(np.clip(levels, 0.25, full - 0.25), knots * full, shifts * full))
+    if knots[-1] < full:
+        knots, shifts = np.append(knots, full), np.append(shifts, 0.0)
+    return np.asarray(np.interp(levels, knots, shifts))
+
+
+def _spread(values: NDArray[np.float64], full: float) -> NDArray[np.float64]:
+    """Return quantiles in levels with black and white spread over level ± ½ like the others."""
+    return np.where(values < 0.5, 2 * values - 0.5, np.where(values > full - 0.5, 2 * values - full + 0.5, values))
 
 
 def _look_up(pixels: NDArray[Any], tables: NDArray[Any]) -> NDArray[Any]:

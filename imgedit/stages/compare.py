@@ -65,8 +65,8 @@ def compare(
     measured = metrics.measure(both, wanted)
     rows, columns = both.picture.shape[:2]
     notes = {
-        "size": [columns, rows],
-        "left_out": [name for name in wanted if name not in measured and name not in required],
+        "size": (columns, rows),
+        "left_out": tuple(name for name in wanted if name not in measured and name not in required),
     }
     result = frame.with_sidecar(metrics=measured).replace(notes=notes)
     if difference:

@@ -101,16 +101,16 @@ def _placed(found: list[Region], left: int, top: int, scale: float) -> list[Regi
 
 def _merged(frame: Frame, backend: Any, found: list[Region], reduced: int, reading: bool) -> list[Region]:
     """Return the regions with duplicates made one; the first *reduced* are those of the reduced picture."""
-    from imgedit.ops import regions
+    from imgedit.ops import masks, regions
 
-    merged = regions.merge([regions.points(r.polygon) for r in found], [r.score or 0.0 for r in found])
+    merged = regions.merge([masks.points(r.polygon) for r in found], [r.score or 0.0 for r in found])
     result = []
     for box, members, whole in merged:
         polygon, text = box, None
         # full size goes first: its box is tighter, and small letters are misread in the reduced picture
         sharp = next((i for i in whole if i >= reduced), None)
         if sharp is not None:
-            text, polygon = found[sharp].text, regions.points(found[sharp].polygon)
+            text, polygon = found[sharp].text, masks.points(found[sharp].polygon)
         elif reading:
             best = found[whole[0]].text if whole else None
             text = best or _reread(frame, backend, regions.bounds(box, 16, frame.rows, frame.columns))

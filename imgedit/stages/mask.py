@@ -1,0 +1,134 @@
+"""`imgedit mask`: say which pixels are to be changed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from imgedit.errors import DataError, UsageError
+from imgedit.frame import Frame, MaskInfo
+from imgedit.stage import Opt, Polygon, Rect, stage
+
+#: pixels that a mask is grown by, unless told: letters fade into their ground over one pixel; boxes have a margin
+DILATE = {"glyph": 1, "polygon": 0, "box": 0}
+#: boxes that were not fitted to letters and are listed one by one
+LISTED = 20
+
+
+@stage(makes=["mask"], keeps=["pixels", "size", "alpha"])
+def mask(
+    frame: Frame,
+    *,
+    rect: Annotated[
+        tuple[Rect, ...], Opt("Rectangle x,y,width,height; a negative x or y counts from the right or bottom.")
+    ] = (),
+    polygon: Annotated[tuple[Polygon, ...], Opt("Corners 'x,y x,y x,y', pixels from the top left corner.")] = (),
+    from_: Annotated[Frame | None, Opt("Picture of the same size as a mask: white is changed, black kept.")] = None,
+    regions: Annotated[bool, Opt("Take the regions in the sidecar as well, where another source is given.")] = False,
+    mode: Annotated[
+        Literal["replace", "add", "subtract", "intersect"], Opt("What becomes of a mask that is there already.")
+    ] = "replace",
+    invert: Annotated[bool, Opt("Change what would be kept, and keep what would be changed.")] = False,
+    fit: Annotated[
+        Literal["glyph", "polygon", "box"], Opt("Of each region: the strokes of the letters, the region, or its box.")
+    ] = "glyph",
+    threshold: Annotated[int, Opt("Least value of a --from picture that counts as white.", min=1, max=255)] = 128,
+    min_area: Annotated[int, Opt("Drop pieces of fewer pixels.", min=0)] = 0,
+    fill_holes: Annotated[bool, Opt("Also change what the mask encloses.")] = False,
+    close: Annotated[int, Opt("Close gaps of up to twice this, pixels.", min=0, max=1000)] = 0,
+    dilate: Annotated[
+        int | None, Opt("Grow by this, pixels; default 1 where letters are fitted, else 0.", min=0, max=1000)
+    ] = None,
+    grid: Annotated[
+        int | None, Opt("Whole cells of this size, pixels: 8 for most latent models.", min=1, max=256)
+    ] = None,
+    dilate_cells: Annotated[int, Opt("With --grid: grow by this, cells.", min=0, max=64)] = 0,
+    feather: Annotated[float, Opt("Let the mask fade out over this, pixels outside it.", min=0, max=1000)] = 0.0,
+) -> Frame:
+    """Say which pixels are to be changed: a mask from regions, shapes or a picture.
+
+    The source is --rect, --polygon and --from; without them the regions in the sidecar, without those the mask that
+    is there already, and without that the mask is empty. Then, in this order: fit, threshold, specks (--min-area),
+    --fill-holes, --close, --dilate, --mode, --invert, --grid, --feather. With --grid a cell is changed if any of
+    its pixels is, so that no stroke is lost; the mask then is made of whole cells.
+    """
+    from imgedit.ops import masks
+
+    if dilate_cells and not grid:
+        raise UsageError("--dilate-cells counts cells, and no --grid says how large they are", "--grid 8")
+    drawn, notes, default = _source(frame, rect, polygon, from_, regions, fit, threshold)
+    drawn = masks.remove_specks(drawn, min_area)
+    if fill_holes:
+        drawn = masks.fill_holes(drawn)
+    drawn = masks.close(drawn, close)
+    grown = default if dilate is None else dilate
+    drawn = masks.dilate(drawn, grown)
+    if frame.mask is not None and notes["source"] != "mask":
+        drawn = masks.combine(frame.mask, drawn, mode)
+    elif mode in ("subtract", "intersect") and frame.mask is None:
+        # taken from nothing, nothing is left
+        drawn = masks.empty(frame.rows, frame.columns)
+    if invert:
+        drawn = masks.invert(drawn)
+    if grid:
+        drawn = masks.to_grid(drawn, grid, dilate_cells)
+    drawn = masks.feather(drawn, feather)
+    # digest and coverage are those of the mask that is kept: the engine fills them in
+    info = MaskInfo(digest="", coverage=0.0, grid=grid, dilation_cells=dilate_cells)
+    return frame.replace(mask=drawn, notes={**notes, "dilated": grown}).with_sidecar(mask=info)
+
+
+def _source(
+    frame: Frame,
+    rects: tuple[Rect, ...],
+    polygons: tuple[Polygon, ...],
+    picture: Frame | None,
+    regions: bool,
+    fit: str,
+    threshold: int,
+) -> tuple[Any, dict[str, Any], int]:
+    """Return the mask as drawn, the notes, and the pixels that it is grown by unless told."""
+    from imgedit.ops import masks
+
+    given = bool(rects or polygons or picture is not None)
+    if not given and not frame.sidecar.regions and frame.mask is not None:
+        return frame.mask, {"source": "mask"}, 0
+    drawn = masks.empty(frame.rows, frame.columns)
+    size = f"the picture is {frame.columns}×{frame.rows}"
+    for x, y, width, height in rects:
+        if not masks.draw_rect(drawn, (x, y, width, height)):
+            raise UsageError(f"--rect {x},{y},{width},{height} lies outside: {size}", "give a place in the picture")
+    for corners in polygons:
+        if not masks.draw(drawn, masks.points(corners)):
+            listed = " ".join(f"{x:g},{y:g}" for x, y in corners)
+            raise UsageError(f"--polygon {listed} covers no pixel: {size}", "give a place in the picture")
+    if picture is not None:
+        if (picture.rows, picture.columns) != (frame.rows, frame.columns):
+            raise DataError(
+                f"the --from picture is {picture.columns}×{picture.rows}, {size}",
+                "make the mask for this very picture, or scale it first",
+            )
+        drawn |= masks.threshold(masks.of_picture(picture.pixels, picture.alpha), threshold)
+    if given and not regions:
+        return drawn, {"source": "given"}, 0
+    fitted, unsure = _fitted(frame, fit)
+    notes = {"source": "given and regions" if given else "regions", "regions": len(frame.sidecar.regions), "fit": fit}
+    return drawn | fitted, {**notes, **unsure}, DILATE[fit]
+
+
+def _fitted(frame: Frame, fit: str) -> tuple[Any, dict[str, Any]]:
+    """Return the mask of the regions in the sidecar, and which of them letters could not be found in."""
+    from imgedit.ops import glyph, masks
+
+    drawn = masks.empty(frame.rows, frame.columns)
+    unsure = []
+    for region in frame.sidecar.regions:
+        corners = masks.points(region.polygon)
+        if fit == "box":
+            masks.draw(drawn, masks.box(corners))
+        elif fit == "polygon":
+            masks.draw(drawn, corners)
+        else:
+            why = glyph.draw(drawn, frame.pixels, corners)
+            if why:
+                unsure.append({"where": [round(number) for number in corners.min(axis=0)], "why": why})
+    return drawn, {"polygons": len(unsure), "unsure": unsure[:LISTED]} if unsure else {}
