@@ -62,8 +62,11 @@ class Upscaler(Flags, Protocol):
     native_scale: ClassVar[int | None]
     bit_depths: ClassVar[tuple[int, ...]]
 
-    def upscale(self, pixels: Pixels, rows: int, columns: int) -> Pixels:
-        """Return *pixels* (rows, columns, channels) enlarged to *rows* × *columns*, same dtype, centre-aligned."""
+    def upscale(self, pixels: Pixels, rows: int, columns: int, *, sharpen: float) -> Pixels:
+        """Return *pixels* enlarged to *rows* × *columns*, same dtype, centre-aligned.
+
+        *pixels*: (rows, columns, 3), or 4 with straight alpha as the last channel; *sharpen*: 0…1.
+        """
         ...
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgedit import registry
 from imgedit.stage import Param, Stage
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _METAVARS = {
     "int": "N",
@@ -24,7 +28,10 @@ _METAVARS = {
 def for_stage(stage: Stage) -> click.Command:
     """Return the click command of *stage*: its parameters, and the options that all commands share."""
     head, _, body = stage.help.partition("\n")
-    options: list[click.Parameter] = [option(param) for param in stage.params.values()]
+    backends = registry.backend_names(stage.backend[0]) if stage.backend else []
+    options: list[click.Parameter] = [
+        option(param, backends if param.name == "backend" else ()) for param in stage.params.values()
+    ]
 
     def callback(**given: Any) -> int:
         from imgedit.cli.start import start
@@ -34,22 +41,43 @@ def for_stage(stage: Stage) -> click.Command:
     return click.Command(
         stage.name,
         callback=callback,
-        params=[click.Argument(["inputs"], nargs=-1, metavar="[INPUT]..."), *options, *shared_options()],
+        params=[inputs(), *options, *shared_options()],
         help=head + "\n\n" + body.strip(),
         short_help=head,
     )
 
 
-def option(param: Param) -> click.Option:
-    """Return the click option of a parameter. It only collects text: ``Param.check`` is the judge."""
+def option(param: Param, words: Sequence[str] = ()) -> click.Option:
+    """Return the click option of a parameter. It only collects text: ``Param.check`` is the judge.
+
+    *words*: what it can be, for the help and for completion.
+    """
     name = f"--{param.option}"
     text = f"{param.opt.help}{_defaults(param)}"
     if param.kind == "bool":
         switch = f"{name}/--no-{param.option}" if param.default else name
         return click.Option([switch, param.name], is_flag=True, default=None, help=text)
-    metavar = f"[{'|'.join(param.choices)}]" if param.choices else _METAVARS[param.kind]
+    words = words or param.choices
+    metavar = f"[{'|'.join(words)}]" if words else _METAVARS[param.kind]
     many = param.many or param.kind == "limits"
-    return click.Option([name, param.name], multiple=many, metavar=metavar, help=text, type=click.STRING)
+    return click.Option([name, param.name], multiple=many, metavar=metavar, help=text, type=_Text(words, param.kind))
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg]
+    """Any text; completes the words that it can be, or file names."""
+
+    name = "text"
+
+    def __init__(self, words: Sequence[str], kind: str) -> None:
+        self.words = words
+        self.kind = kind
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        if self.kind in ("picture", "tone"):
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
 
 def _defaults(param: Param) -> str:
@@ -64,10 +92,20 @@ def _defaults(param: Param) -> str:
     return f"  [{'; '.join(facts)}]" if facts else ""
 
 
+def inputs() -> click.Argument:
+    """Return the argument INPUT of all commands with pictures."""
+    return click.Argument(["inputs"], nargs=-1, metavar="[INPUT]...", type=click.Path())
+
+
 def shared_options(*, output: bool = True) -> list[click.Parameter]:
     """Return the options that every command with pictures has."""
     found = [
-        click.Option(["--files0-from"], metavar="FILE", help="Read the inputs from a NUL-delimited list; - is stdin."),
+        click.Option(
+            ["--files0-from"],
+            metavar="FILE",
+            type=click.Path(),
+            help="Read the inputs from a NUL-delimited list; - is stdin.",
+        ),
         click.Option(["--json"], is_flag=True, help="Write the sidecars as JSON lines instead of pictures."),
         click.Option(
             ["--max-pixels"],
@@ -86,7 +124,12 @@ def shared_options(*, output: bool = True) -> list[click.Parameter]:
     ]
     if output:
         found = [
-            click.Option(["-o", "--output"], metavar="OUTPUT", help="A PNG file, a folder, or - (the default)."),
+            click.Option(
+                ["-o", "--output"],
+                metavar="OUTPUT",
+                type=click.Path(),
+                help="A PNG file, a folder, or - (the default).",
+            ),
             click.Option(["--keep-going"], is_flag=True, help="Go on after a picture that fails; exit 3 at the end."),
             click.Option(["--strict"], is_flag=True, help="Latents that move more than a step declares fail (exit 1)."),
             *found,

@@ -7,17 +7,17 @@ from typing import Any
 
 import click
 
-from imgedit.cli.command import shared_options
+from imgedit.cli.command import inputs, shared_options
 
 
-def _info(inputs: tuple[str, ...], **options: Any) -> int:
+def _info(**options: Any) -> int:
     """Say what is known of pictures: size, mask, regions, findings, metrics, and each step with its proof."""
     from imgedit.cli import report, talk
     from imgedit.cli.sources import expand
     from imgedit.cli.start import limits
 
     talk.listen(quiet=options["quiet"], verbose=options["verbose"])
-    for source in expand(inputs, options["files0_from"]):
+    for source in expand(options["inputs"], options["files0_from"]):
         for frame in source.frames(limits(options)):
             sidecar = frame.sidecar
             sys.stdout.write(sidecar.to_json() + "\n" if options["json"] else report.whole(sidecar, source.name))
@@ -29,5 +29,5 @@ command = click.Command(
     "info",
     callback=_info,
     help=_info.__doc__,
-    params=[click.Argument(["inputs"], nargs=-1, metavar="[INPUT]..."), *shared_options(output=False)],
+    params=[inputs(), *shared_options(output=False)],
 )

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from imgedit.cli.command import shared_options
+from imgedit.cli.command import inputs, shared_options
 
 
-def _run(pipeline: str, inputs: tuple[str, ...], dry_run: bool, settings: tuple[str, ...], **options: Any) -> int:
+def _run(pipeline: str, dry_run: bool, settings: tuple[str, ...], **options: Any) -> int:
     """Run the steps of a pipeline file.
 
     PIPELINE is a YAML file, or the name of one that ships with imgedit. Its steps are the commands with their
@@ -28,7 +28,7 @@ def _run(pipeline: str, inputs: tuple[str, ...], dry_run: bool, settings: tuple[
         found = found.override(setting)
     for name in found.resources:
         logging.getLogger("imgedit").warning(f"{pipeline}: no step of it uses resources: {name}")
-    sources = expand(inputs, options["files0_from"])
+    sources = expand(options["inputs"], options["files0_from"])
     if dry_run:
         if options["output"] not in (None, "-"):
             sinks.plan(options["output"], sources, json=options["json"])
@@ -42,8 +42,8 @@ command = click.Command(
     callback=_run,
     help=_run.__doc__,
     params=[
-        click.Argument(["pipeline"], metavar="PIPELINE"),
-        click.Argument(["inputs"], nargs=-1, metavar="[INPUT]..."),
+        click.Argument(["pipeline"], metavar="PIPELINE", type=click.Path()),
+        inputs(),
         click.Option(["--set", "settings"], multiple=True, metavar="STEP.OPTION=X", help="Change an option of a step."),
         click.Option(["--dry-run"], is_flag=True, help="Print the plan, all options written out, and do nothing."),
         *shared_options(),

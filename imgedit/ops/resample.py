@@ -208,8 +208,7 @@ def enlarge_plane(plane: NDArray[Any], rows: int, columns: int, rule: Literal["m
         return taken[:, (2 * across + 1) * width // (2 * columns)]
     extreme = np.maximum if rule == "max" else np.minimum
     lines: NDArray[Any] = extreme(plane[down * height // rows], plane[((down + 1) * height - 1) // rows])
-    taken = extreme(lines[:, across * width // columns], lines[:, ((across + 1) * width - 1) // columns])
-    return taken
+    return extreme(lines[:, across * width // columns], lines[:, ((across + 1) * width - 1) // columns])
 
 
 def _exact(weights: NDArray[np.float64], fraction: NDArray[np.float64]) -> NDArray[np.float64]:
