@@ -115,7 +115,8 @@ class Param:
     def _hint(self) -> str:
         if self.choices:
             return f"--{self.option} takes one of: {', '.join(self.choices)}"
-        return f"--{self.option} takes {_FORMS[self.kind]}" + (f", {self.range}" if self.range else "")
+        form = self.opt.help if self.kind == "str" else _FORMS[self.kind]
+        return f"--{self.option}: {form}" + (f", {self.range}" if self.range else "")
 
 
 @dataclass(frozen=True, slots=True)

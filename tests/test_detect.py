@@ -267,5 +267,5 @@ def test_no_socket_no_file_no_word(
 
 
 def test_the_networks_have_names() -> None:
-    model = Rapidocr().model
-    assert set(model) == {"det", "rec"} and all("sha256:" in value for value in model.values())
+    prints = Rapidocr().fingerprint
+    assert set(prints) == {"det", "rec"} and all("sha256:" in value for value in prints.values())

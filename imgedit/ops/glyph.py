@@ -31,6 +31,8 @@ FAINTEST = 6.0
 CLOSED = 0.03
 #: strokes outside these shares of the box are no strokes
 COVERAGE = (0.03, 0.7)
+#: longer crops are searched reduced to this, pixels
+LONGEST = 1600
 #: letters stand along at least this share of the line
 SPREAD = 0.55
 
@@ -51,23 +53,33 @@ def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
     """
     rows, columns = pixels.shape[:2]
     height = regions.line(polygon)[1]
-    place = regions.bounds(polygon, math.ceil(GROUND * height) + 2, rows, columns)
-    x, y, width, tall = place
-    crop = regions.searchable(pixels[y : y + tall, x : x + width])
-    inside = np.zeros((tall, width), np.uint8)
-    masks.draw(inside, polygon - (x, y))
+    x, y, width, tall = regions.bounds(polygon, math.ceil(GROUND * height) + 2, rows, columns)
+    if not (width and tall):
+        return Fitted((x, y, 0, 0), np.zeros((0, 0), np.uint8), "it lies outside the picture")
+    # letters as large as a poster's are as well seen smaller, and memory stays bounded
+    crop = regions.searchable(pixels[y : y + tall, x : x + width], LONGEST)
+    scale = (crop.shape[1] / width, crop.shape[0] / tall)
+    height *= max(scale)
+    local = (polygon - (x, y)) * scale
+    inside = np.zeros(crop.shape[:2], np.uint8)
+    masks.draw(inside, local)
+    if not inside.any():
+        return Fitted((x, y, width, tall), np.zeros((tall, width), np.uint8), "it holds no pixel")
     searched = masks.dilate(inside, round(MARGIN * height))
     strokes, why = _strokes(crop, searched, height)
-    if not why:
-        why = _doubt(strokes, inside, polygon - (x, y))
-    return Fitted(place, strokes if not why else np.zeros_like(strokes), why)
+    why = why or _doubt(strokes, inside, local)
+    if strokes.shape != (tall, width):
+        # whatever a stroke touches at full size
+        larger = cv2.resize(strokes, (width, tall), interpolation=cv2.INTER_LINEAR)
+        strokes = (larger > 0).view(np.uint8) * np.uint8(255)
+    return Fitted((x, y, width, tall), strokes if not why else np.zeros_like(strokes), why)
 
 
 def draw(mask: Plane, pixels: NDArray[Any], polygon: regions.Points) -> str:
-    """Set the strokes in *polygon* to 255, in place; where there are none to be sure of, all of it, and say why."""
+    """Set the strokes in a convex *polygon* to 255, in place; where none are sure, all of it: then return why."""
     fitted = fit(pixels, polygon)
     if fitted.why:
-        masks.draw(mask, polygon)
+        masks.draw_covering(mask, polygon)
     else:
         x, y, width, height = fitted.place
         mask[y : y + height, x : x + width] |= fitted.mask

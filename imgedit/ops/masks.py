@@ -27,8 +27,8 @@ def invert(mask: Plane) -> Plane:
 
 
 def points(polygon: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Return corners ((x, y), …) as an (n, 2) array."""
-    return np.array(polygon, np.float64).reshape(-1, 2)
+    """Return corners ((x, y), …) as an (n, 2) array; what is beyond 10⁸ pixels is brought there."""
+    return np.clip(np.array(polygon, np.float64).reshape(-1, 2), -1e8, 1e8)
 
 
 def box(polygon: NDArray[Any]) -> NDArray[Any]:
@@ -43,8 +43,6 @@ def draw(mask: Plane, polygon: NDArray[Any]) -> bool:
     *polygon*: (n, 2) of (x, y) in coordinates of pixel edges, (0, 0) the top left corner; even-odd rule.
     """
     rows, columns = mask.shape
-    # no picture is that large, and the arithmetic below stays finite
-    polygon = np.clip(polygon, -1e8, 1e8)
     top = min(max(math.ceil(polygon[:, 1].min() - 0.5), 0), rows)
     bottom = min(max(math.ceil(polygon[:, 1].max() - 0.5), top), rows)
     left = min(max(math.ceil(polygon[:, 0].min() - 0.5), 0), columns)
@@ -65,6 +63,12 @@ def draw(mask: Plane, polygon: NDArray[Any]) -> bool:
     inside = np.bitwise_xor.accumulate(crossings[:, :-1], axis=1)
     mask[top:bottom, left:right] |= inside * np.uint8(255)
     return bool(inside.any())
+
+
+def draw_covering(mask: Plane, polygon: NDArray[Any]) -> None:
+    """Draw *polygon*, or the pixels that it touches where it is too small to hold the centre of one."""
+    if not draw(mask, polygon):
+        draw(mask, box(polygon))
 
 
 def draw_rect(mask: Plane, rect: tuple[int, int, int, int]) -> bool:

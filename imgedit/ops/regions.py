@@ -110,14 +110,14 @@ def boxes_of_map(
 
 def clip(polygon: Points, rows: int, columns: int) -> Points:
     """Return the part of a convex polygon that lies in the picture; an empty array where nothing does."""
-    frame = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float32)
+    frame = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float64)
     inside = (polygon >= 0).all() and (polygon <= (columns, rows)).all()
     return polygon if inside else _intersection(polygon, frame)
 
 
 def area(polygon: Points) -> float:
     """Return the area of a polygon in square pixels."""
-    return abs(float(cv2.contourArea(polygon.astype(np.float32)))) if len(polygon) > 2 else 0.0
+    return abs(_signed_area([(float(x), float(y)) for x, y in polygon]))
 
 
 def line(polygon: Points) -> tuple[float, float]:
@@ -191,10 +191,32 @@ def _around(one: Points, other: Points) -> Points:
     return around if area(around) <= LOOSE * covered else larger
 
 
-def _intersection(one: Points, other: Points | NDArray[np.float32]) -> Points:
-    hull, hull2 = (cv2.convexHull(np.asarray(points, np.float32)) for points in (one, other))
-    size, common = cv2.intersectConvexConvex(hull, hull2)
-    return np.asarray(common, np.float64).reshape(-1, 2) if size > 0 else np.zeros((0, 2))
+def _intersection(one: Points, other: Points) -> Points:
+    """Return the common part of two convex polygons (Sutherland and Hodgman, 1974); empty where there is none.
+
+    In float64 and by hand: OpenCV's intersectConvexConvex finds nothing common in some nearly equal boxes.
+    """
+    corners = [(float(x), float(y)) for x, y in one]
+    edges = [(float(x), float(y)) for x, y in other]
+    if _signed_area(edges) < 0:
+        edges.reverse()
+    for (x0, y0), (x1, y1) in zip(edges, edges[1:] + edges[:1]):
+        sides = [(x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) for x, y in corners]
+        kept: list[tuple[float, float]] = []
+        for (x, y), side, (x2, y2), side2 in zip(corners, sides, corners[1:] + corners[:1], sides[1:] + sides[:1]):
+            if side >= 0:
+                kept.append((x, y))
+            if (side < 0 < side2) or (side2 < 0 < side):
+                share = side / (side - side2)
+                kept.append((x + share * (x2 - x), y + share * (y2 - y)))
+        corners = kept
+    # what only touches has nothing in common
+    return np.array(corners) if len(corners) > 2 and abs(_signed_area(corners)) > 1e-9 else np.zeros((0, 2))
+
+
+def _signed_area(corners: Sequence[tuple[float, float]]) -> float:
+    following = [*corners[1:], *corners[:1]]
+    return 0.5 * sum(x * y2 - x2 * y for (x, y), (x2, y2) in zip(corners, following))
 
 
 def corners(polygon: Points) -> tuple[tuple[float, float], ...]:

@@ -208,7 +208,10 @@ def enlarge_plane(plane: NDArray[Any], rows: int, columns: int, rule: Literal["m
         return taken[:, (2 * across + 1) * width // (2 * columns)]
     extreme = np.maximum if rule == "max" else np.minimum
     lines: NDArray[Any] = extreme(plane[down * height // rows], plane[((down + 1) * height - 1) // rows])
-    return extreme(lines[:, across * width // columns], lines[:, ((across + 1) * width - 1) // columns])
+    enlarged: NDArray[Any] = extreme(
+        lines[:, across * width // columns], lines[:, ((across + 1) * width - 1) // columns]
+    )
+    return enlarged
 
 
 def _exact(weights: NDArray[np.float64], fraction: NDArray[np.float64]) -> NDArray[np.float64]:

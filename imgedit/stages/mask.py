@@ -8,8 +8,9 @@ from imgedit.errors import DataError, UsageError
 from imgedit.frame import Frame, MaskInfo
 from imgedit.stage import Opt, Polygon, Rect, stage
 
-#: pixels that a mask is grown by, unless told: letters fade into their ground over one pixel; boxes have a margin
-DILATE = {"glyph": 1, "polygon": 0, "box": 0}
+#: pixels that a mask is grown by, unless told: letters fade into their ground over a pixel, after JPEG over two, and
+#: what is left of them is found again; boxes have a margin
+DILATE = {"glyph": 2, "polygon": 0, "box": 0}
 #: boxes that were not fitted to letters and are listed one by one
 LISTED = 20
 
@@ -36,7 +37,7 @@ def mask(
     fill_holes: Annotated[bool, Opt("Also change what the mask encloses.")] = False,
     close: Annotated[int, Opt("Close gaps of up to twice this, pixels.", min=0, max=1000)] = 0,
     dilate: Annotated[
-        int | None, Opt("Grow by this, pixels; default 1 where letters are fitted, else 0.", min=0, max=1000)
+        int | None, Opt("Grow by this, pixels; default 2 where letters are fitted, else 0.", min=0, max=1000)
     ] = None,
     grid: Annotated[
         int | None, Opt("Whole cells of this size, pixels: 8 for most latent models.", min=1, max=256)
@@ -123,10 +124,12 @@ def _fitted(frame: Frame, fit: str) -> tuple[Any, dict[str, Any]]:
     unsure = []
     for region in frame.sidecar.regions:
         corners = masks.points(region.polygon)
+        if len(corners) < 3:
+            continue  # a point or a line has no inside
         if fit == "box":
             masks.draw(drawn, masks.box(corners))
         elif fit == "polygon":
-            masks.draw(drawn, corners)
+            masks.draw_covering(drawn, corners)
         else:
             why = glyph.draw(drawn, frame.pixels, corners)
             if why:

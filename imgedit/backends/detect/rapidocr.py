@@ -43,6 +43,8 @@ LINE_WIDTH = (320, 3200)
 SURE = 0.9
 #: a single character must be found and read at least this well: many things look like a 1 or an O
 LONE_FOUND, LONE_READ = 0.6, 0.95
+#: and it must not be larger than this share of the picture: a shape that fills it is no letter
+LONE_SHARE = 0.25
 MAX_THREADS = 4
 
 
@@ -56,8 +58,8 @@ class Rapidocr:
     reads: ClassVar[bool] = True
 
     @property
-    def model(self) -> dict[str, str]:
-        """Name and digest of the two networks, for the record of the step."""
+    def fingerprint(self) -> dict[str, str]:
+        """Name and digest of the two networks, for the record of the step: role → name and digest."""
         return {role: f"{_file(role).stem} sha256:{_sha256(_file(role))}" for role in ("det", "rec")}
 
     def detect(self, pixels: Pixels, *, read: bool) -> list[Region]:
@@ -79,7 +81,8 @@ class Rapidocr:
                 polygon = box * per_pixel
                 text, sure = _read(pixels, polygon)
                 signs = sum(sign.isalnum() for sign in text)
-                if signs > 1 or (signs and score >= LONE_FOUND and sure >= LONE_READ):
+                small = regions.area(polygon) <= LONE_SHARE * rows * columns
+                if signs > 1 or (signs and small and score >= LONE_FOUND and sure >= LONE_READ):
                     found.append((polygon, sure, text))
         merged = regions.merge([box for box, _, _ in found], [sure for _, sure, _ in found])
         result = []
