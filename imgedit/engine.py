@@ -17,14 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from imgedit import __version__, codec, registry
+from imgedit import __version__, codec, promises, registry
 from imgedit.errors import BrokenPromise, DataError, GateFailed, OutOfMemory, UsageError, nearest
-from imgedit.frame import Frame, ImageInfo, LatentStats, MaskInfo, Step, ToneStats, frozen, plane_digest
-from imgedit.stage import Expect, Stage
+from imgedit.frame import Frame, ImageInfo, LatentStats, MaskInfo, Step, ToneStats, plane_digest
+from imgedit.stage import Expect, Param, Stage
+from imgedit.strict_json import frozen
 
 log = logging.getLogger("imgedit")
 
 ENCODER = "pool8"
+#: latents of a flat picture have no deviation to measure a move by; they are of the order of 1
+STD_FLOOR = 0.05
 _NEEDED = {
     "mask": ("a mask", "make one first: imgedit mask --rect X,Y,WIDTH,HEIGHT"),
     "regions": ("regions", "find some first: imgedit detect-text"),
@@ -53,6 +56,7 @@ class Engine:
 
     *strict*: latents that move further than a stage declares are an error (GateFailed), not a warning.
     *measure*: record latents and tone; without, for those who throw the sidecar away, they are left out.
+    *knows_input*: the calls are all that happens to the frame, so that ``@input`` has a meaning.
     """
 
     calls: Sequence[Call]
@@ -60,6 +64,7 @@ class Engine:
     folder: Path = Path()
     strict: bool = False
     measure: bool = True
+    knows_input: bool = False
 
     def prepare(self) -> None:
         """Refuse early what cannot work for any frame: unknown or missing backends."""
@@ -92,7 +97,8 @@ class Engine:
             if frame.sidecar.tone:
                 tones[name] = frame.sidecar.tone
 
-        remember("input")
+        if self.knows_input:
+            remember("input")
         for item in self.calls:
             remember(f"before-{item.id}")
             frame = self._apply(item, frame, named, tones)
@@ -110,53 +116,71 @@ class Engine:
 
     def _apply(self, item: Call, frame: Frame, named: Mapping[str, Frame], tones: Mapping[str, ToneStats]) -> Frame:
         stage = item.stage
-        for need in stage.needs:
-            held = frame.mask if need == "mask" else getattr(frame.sidecar, need)
-            if held is None or (need == "regions" and not held):
-                what, hint = _NEEDED[need]
-                raise DataError(f"{stage.name} needs {what}, and this picture has none", hint)
+        self._refuse(item, frame)
         params = dict(item.params)
+        record = dict(item.params)
         for param in stage.params.values():
-            if isinstance(params[param.name], str) and param.kind in ("picture", "tone"):
-                given = params[param.name]
-                params[param.name] = (
-                    self._picture(given, named) if param.kind == "picture" else self._tone(given, frame, tones)
-                )
+            given = params[param.name]
+            if param.kind in ("picture", "tone") and given is not None:
+                params[param.name], record[param.name] = self._reference(param, given, frame, named, tones)
         arguments = dict(params)
-        backend = None
         positional: list[Any] = [frame]
+        backend = None
         if stage.backend:
             backend = registry.backend(stage.backend[0], arguments.pop("backend"))
             positional.append(backend)
+        if stage.guard:
+            positional[0] = _guarded(stage.guard, frame, force=arguments.pop("force"))
         start = time.perf_counter()
         try:
-            if stage.guard:
-                positional[0] = _guarded(stage.guard, frame, force=arguments.pop("force"))
             result = stage.function(*positional, **arguments)
         except GateFailed as verdict:
             if verdict.frame is not None:
                 seconds = time.perf_counter() - start
-                verdict.frame = self._finish(item, params, frame, verdict.frame, backend, seconds)
+                verdict.frame = self._finish(item, record, frame, verdict.frame, backend, seconds)
             raise
         except MemoryError as error:
             raise OutOfMemory(
                 f"{stage.name} ran out of memory", "give a smaller picture, or free some memory"
             ) from error
-        return self._finish(item, params, frame, result, backend, time.perf_counter() - start)
+        done = self._finish(item, record, frame, result, backend, time.perf_counter() - start)
+        said = {(finding.code, finding.message) for finding in frame.sidecar.findings}
+        for finding in done.sidecar.findings:
+            if finding.severity != "info" and (finding.code, finding.message) not in said:
+                log.warning("%s: %s %s", _source(done), finding.code, finding.message)
+        return done
+
+    def _refuse(self, item: Call, frame: Frame) -> None:
+        """Raise DataError for a frame that lacks what the stage needs, or whose result would be too large."""
+        stage = item.stage
+        for need in stage.needs:
+            held = frame.mask if need == "mask" else getattr(frame.sidecar, need)
+            if held is None or (need == "regions" and not held):
+                what, hint = _NEEDED[need]
+                raise DataError(f"{stage.name} needs {what}, and this picture has none", hint)
+        if stage.grows:
+            scale = item.params[stage.grows]
+            rows, columns = round(frame.rows * scale), round(frame.columns * scale)
+            if rows * columns > self.limits.pixels:
+                raise DataError(
+                    f"{stage.name} would give {columns}×{rows}, {rows * columns:,} pixels; the limit is "
+                    f"{self.limits.pixels:,}",
+                    f"give a smaller --{stage.grows}, or if there is memory for it: --max-pixels {rows * columns}",
+                )
 
     def _finish(
-        self, item: Call, params: dict[str, Any], before: Frame, after: Frame, backend: Any, seconds: float
+        self, item: Call, record: Mapping[str, Any], before: Frame, after: Frame, backend: Any, seconds: float
     ) -> Frame:
         """Check the promises and return *after* with the step appended."""
         stage = item.stage
         if not isinstance(after, Frame):
-            raise BrokenPromise(f"{stage.name} returned {type(after).__name__}, not a frame", _BUG)
-        outside = _check(stage, before, after)
+            raise BrokenPromise(f"{stage.name} returned {type(after).__name__}, not a frame", promises.BUG)
+        outside = promises.check(stage, before, after)
         notes = after.notes
         after = described(after.replace(notes={}), since=before, measure=self.measure)
         step = Step(
             stage=stage.name,
-            params=frozen(_recorded(item.params, params)),
+            params=frozen(record),
             source=before.digest,
             result=after.digest,
             backend=item.params["backend"] if stage.backend else None,
@@ -171,6 +195,7 @@ class Engine:
             outside=outside,
             notes=frozen(notes),
         )
+        log.info("%s: %s, %.2f s", _source(after), stage.name, seconds)
         if stage.latents:
             self._expect(stage, stage.latents, before.sidecar.latents, after.sidecar.latents)
         return after.with_sidecar(steps=(*before.sidecar.steps, step))
@@ -179,7 +204,7 @@ class Engine:
         if before is None or after is None or before.encoder != after.encoder:
             return
         for channel, (m0, s0, m1, s1) in enumerate(zip(before.mean, before.std, after.mean, after.std)):
-            scale = max(s0, 1e-3)
+            scale = max(s0, STD_FLOOR)
             if abs(m1 - m0) <= expect.mean * scale and abs(s1 - s0) <= expect.std * scale:
                 continue
             message = (
@@ -190,27 +215,48 @@ class Engine:
                 raise GateFailed(message, "look at the result, or run without --strict")
             log.warning(message)
 
-    def _picture(self, given: str, named: Mapping[str, Frame]) -> Frame:
-        if not given.startswith("@"):
-            return self._file(given).result()
+    def _reference(
+        self, param: Param, given: Any, frame: Frame, named: Mapping[str, Frame], tones: Mapping[str, ToneStats]
+    ) -> tuple[Any, Any]:
+        """Return what a picture or tone parameter stands for, and what the step records of it: never a path."""
+        if isinstance(given, Frame):
+            return given, {"digest": given.digest}
+        if isinstance(given, ToneStats):
+            return given, {}
+        if given.startswith("@"):
+            found = self._named(given, named) if param.kind == "picture" else self._named_tone(given, frame, tones)
+            return found, given
+        held = self._file(given).result()
+        record = {"file": Path(given).name, "digest": held.digest}
+        return (held, record) if param.kind == "picture" else (_tone_like(held, frame), record)
+
+    def _named(self, given: str, named: Mapping[str, Frame]) -> Frame:
         if given[1:] not in named:
             raise UsageError(
                 f"there is no picture {given!r} here",
-                "pictures of earlier steps are known inside a pipeline file only; give a file",
+                f"pictures of earlier steps are known inside a pipeline file only; a file of this name is ./{given}",
             )
         return named[given[1:]]
 
-    def _tone(self, given: str, frame: Frame, tones: Mapping[str, ToneStats]) -> ToneStats:
-        if not given.startswith("@"):
-            return measured_tone(self._file(given).result())
+    def _named_tone(self, given: str, frame: Frame, tones: Mapping[str, ToneStats]) -> ToneStats:
         steps = frame.sidecar.steps
         known = {f"before-{s.stage}": s.tone_before for s in steps} | {f"after-{s.stage}": s.tone_after for s in steps}
-        if steps:
-            known["input"] = steps[0].tone_before
         found = {**known, **tones}.get(given[1:])
         if found is None:
             raise UsageError(f"no tone is recorded under {given!r}", nearest(given, ("@" + name for name in known)))
         return found
+
+
+def _tone_like(reference: Frame, frame: Frame) -> ToneStats:
+    """Return the tone of a reference for *frame*: outside the same mask where both are of one size."""
+    if reference.mask is None and frame.mask is not None and frame.mask.shape == reference.pixels.shape[:2]:
+        return measured_tone(reference.replace(mask=frame.mask))
+    return replace(measured_tone(reference), masked=frame.mask is not None)
+
+
+def _source(frame: Frame) -> str:
+    """Return the name of the picture for people."""
+    return (frame.sidecar.image and frame.sidecar.image.source) or "-"
 
 
 def described(frame: Frame, *, since: Frame | None = None, measure: bool = True) -> Frame:
@@ -257,70 +303,13 @@ def measured_tone(frame: Frame) -> ToneStats:
     """Return the tone of the frame's pixels outside its mask."""
     from imgedit.ops import tone
 
-    return ToneStats(**tone.measure(frame.pixels, frame.mask))
+    return ToneStats(**tone.measure(frame.pixels, frame.mask), masked=frame.mask is not None)
 
 
 def peak_memory_mb() -> float:
     """Return the largest resident size that this process has had, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
-
-
-# --- promises --------------------------------------------------------------------------------------------
-
-_BUG = "this is a bug of imgedit or of a plugin: please report it with the command that you typed"
-
-
-def _check(stage: Stage, before: Frame, after: Frame) -> dict[str, int] | None:
-    """Raise BrokenPromise for a promise not kept; return the proof of the outside where it is promised."""
-
-    def broken(what: str) -> BrokenPromise:
-        return BrokenPromise(f"{stage.name} promised to keep {what}, and did not", _BUG)
-
-    keeps = set(stage.keeps)
-    if keeps & {"size", "outside-mask", "pixels"} and before.pixels.shape != after.pixels.shape:
-        raise broken(f"the size {before.columns}×{before.rows} (it is {after.columns}×{after.rows})")
-    if before.pixels.dtype != after.pixels.dtype:
-        raise broken(f"{before.pixels.dtype} (it is {after.pixels.dtype})")
-    if before.icc != after.icc:
-        raise broken("the colour profile")
-    if "pixels" in keeps and not _same(before.pixels, after.pixels):
-        raise broken("every pixel")
-    if "alpha" in keeps and not _same(before.alpha, after.alpha):
-        raise broken("the alpha channel")
-    for made in stage.makes:
-        if getattr(after if made == "mask" else after.sidecar, made) is None:
-            raise BrokenPromise(f"{stage.name} promised to make {made}, and did not", _BUG)
-    if "outside-mask" not in keeps or before.mask is None:
-        return None
-    changed, most = outside_difference(before, after)
-    if changed:
-        raise broken(f"everything outside the mask ({changed} pixels changed, by up to {most})")
-    return {"outside_changed": changed, "outside_max": most}
-
-
-def outside_difference(before: Frame, after: Frame) -> tuple[int, int]:
-    """Return how many pixels with mask 0 (all, without a mask) differ in colour or alpha, and by how much at most."""
-    changed = most = 0
-    if before.pixels is after.pixels and before.alpha is after.alpha:
-        return 0, 0
-    for top in range(0, before.rows, 256):
-        band = slice(top, top + 256)
-        pairs = [(before.pixels[band], after.pixels[band])]
-        if before.alpha is not None and after.alpha is not None:
-            pairs.append((before.alpha[band, :, None], after.alpha[band, :, None]))
-        if all(np.array_equal(a, b) for a, b in pairs):
-            continue
-        distance = np.max([np.abs(a.astype(np.int32) - b).max(axis=2) for a, b in pairs], axis=0)
-        if before.mask is not None:
-            distance[before.mask[band] > 0] = 0
-        changed += int(np.count_nonzero(distance))
-        most = max(most, int(distance.max()))
-    return changed, most
-
-
-def _same(a: Any, b: Any) -> bool:
-    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
 def _guarded(guard: str, frame: Frame, *, force: bool) -> Frame:
@@ -331,21 +320,6 @@ def _guarded(guard: str, frame: Frame, *, force: bool) -> Frame:
         verdict.hint += "; or go on all the same: --force"
         raise
     return frame.with_sidecar(findings=looked.sidecar.findings)
-
-
-# --- the record ------------------------------------------------------------------------------------------
-
-
-def _recorded(given: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters as they go into the step: references by name and digest, never by path."""
-    return {name: _reference(value, resolved[name]) for name, value in given.items()}
-
-
-def _reference(value: Any, found: Any) -> Any:
-    if not isinstance(found, Frame | ToneStats) or (isinstance(value, str) and value.startswith("@")):
-        return value
-    record = {"file": Path(value).name} if isinstance(value, str) else {}
-    return record | ({"digest": found.digest} if isinstance(found, Frame) else {})
 
 
 @cache

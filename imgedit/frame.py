@@ -9,9 +9,10 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from imgedit.errors import DataError
+from imgedit.strict_json import HINT, build, no_constant, plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 SCHEMA = "imgedit/1"
 MASK_CONVENTION = "255=change"
 SEVERITIES = ("info", "warning", "error")
+#: no picture has more rows or columns
+MOST_PIXELS = 1 << 31
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise DataError(otherwise, HINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,11 @@ class Region:
     label: str = "text"
     text: str | None = None
     score: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(len(self.polygon) >= 3, "a region has fewer than three corners")
+        _check(all(abs(v) <= MOST_PIXELS for point in self.polygon for v in point), "a region lies beyond any picture")
+        _check(self.score is None or 0 <= self.score <= 1, "a region's score is not in 0…1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,12 @@ class LatentStats:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        _check(
+            len(self.shape) == 3 and len(self.mean) == len(self.std) == self.shape[0],
+            "the latents are not of their shape",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ToneStats:
@@ -58,6 +77,7 @@ class ToneStats:
 
     *quantiles*: per RGB channel, at equally spaced probabilities from 0 to 1; *mean*, *std*: per RGB
     channel; all as shares of full scale (0…1). *lab_mean*, *lab_std*: CIELAB (D65), of a sample.
+    *masked*: there was a mask, so that what is compared with this is to be measured outside its mask too.
     """
 
     quantiles: tuple[tuple[float, ...], ...]
@@ -65,6 +85,17 @@ class ToneStats:
     std: tuple[float, ...]
     lab_mean: tuple[float, ...]
     lab_std: tuple[float, ...]
+    masked: bool = False
+
+    def __post_init__(self) -> None:
+        rows = (*self.quantiles, self.mean, self.std)
+        lengths = [len(row) for row in self.quantiles]
+        _check(len(lengths) == 3 and len(set(lengths)) == 1 and lengths[0] >= 2, "the tone is not of three channels")
+        _check(
+            all(len(row) == 3 for row in (self.mean, self.std, self.lab_mean, self.lab_std)), "the tone is incomplete"
+        )
+        _check(all(0 <= value <= 1 for row in rows for value in row), "the tone has values outside 0…1")
+        _check(all(abs(value) <= 1000 for value in (*self.lab_mean, *self.lab_std)), "the tone is no colour")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +107,10 @@ class Finding:
     message: str
     hint: str = ""
     where: tuple[int, int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.severity in SEVERITIES, f"a finding's severity is none of {', '.join(SEVERITIES)}")
+        _check(all(abs(value) <= MOST_PIXELS for value in self.where or ()), "a finding lies beyond any picture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +165,9 @@ class Step:
 class Sidecar:
     """Everything that is known of one picture. The steps are history, lock file and cache key in one."""
 
+    #: scripts read the lists of a sidecar without asking whether they are there
+    LISTS_ALWAYS: ClassVar[bool] = True
+
     image: ImageInfo | None = None
     mask: MaskInfo | None = None
     regions: tuple[Region, ...] = ()
@@ -141,24 +179,24 @@ class Sidecar:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the sidecar as JSON text (one line unless *indent* is given)."""
-        return json.dumps({"schema": SCHEMA, **_plain(self)}, indent=indent, ensure_ascii=False, allow_nan=False)
+        return json.dumps({"schema": SCHEMA, **plain(self)}, indent=indent, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Sidecar:
         """Read a sidecar. Raises DataError for anything that is not exactly one: unknown keys included."""
         try:
-            data = json.loads(text, parse_constant=_no_constant)
+            data = json.loads(text, parse_constant=no_constant)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"the sidecar is not valid JSON: {error}", _SIDECAR_HINT) from None
+            raise DataError(f"the sidecar is not valid JSON: {error}", HINT) from None
         if not isinstance(data, dict):
-            raise DataError("the sidecar is not a JSON object", _SIDECAR_HINT)
+            raise DataError("the sidecar is not a JSON object", HINT)
         schema = data.pop("schema", None)
         if schema != SCHEMA:
-            raise DataError(f"the sidecar has schema {schema!r:.60}, not {SCHEMA!r}", _SIDECAR_HINT)
+            raise DataError(f"the sidecar has schema {schema!r:.60}, not {SCHEMA!r}", HINT)
         try:
-            return typing.cast(Sidecar, _build(cls, data, "sidecar"))
+            return typing.cast(Sidecar, build(cls, data, "sidecar"))
         except RecursionError:
-            raise DataError("the sidecar is nested too deeply", _SIDECAR_HINT) from None
+            raise DataError("the sidecar is nested too deeply", HINT) from None
 
 
 @dataclass(frozen=True, slots=False, eq=False)
@@ -265,115 +303,3 @@ def _fits(what: str, array: Any, size: tuple[int, ...], dtype: str) -> None:
             f"the picture {size[1]}×{size[0]}: it must be {dtype} of the same size",
             f"make {what} for this very picture",
         )
-
-
-# --- JSON: dataclasses out and in, strictly ------------------------------------------------------------
-
-_SIDECAR_HINT = "delete the sidecar, or write it again with this version of imgedit"
-
-
-def _plain(value: Any) -> Any:
-    """Return JSON values for *value*; fields that say nothing (None, empty) are left out."""
-    if dataclasses.is_dataclass(value):
-        items = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {f.name: _plain(item) for f, item in items if _required(f) or not _says_nothing(item)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if hasattr(value, "item"):  # a numpy scalar
-        return value.item()
-    raise TypeError(f"{type(value).__name__} cannot stand in a sidecar")
-
-
-def frozen(value: Any) -> Any:
-    """Return *value* as it comes back from a sidecar: tuples for lists, plain numbers for numpy's."""
-    return _freeze(_plain(value), "value")
-
-
-def _says_nothing(item: Any) -> bool:
-    return item is None or (isinstance(item, tuple | Mapping) and not item)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number here")
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Return *value* (JSON) as *kind* (a type as written in the dataclasses above), or raise DataError."""
-    origin = typing.get_origin(kind)
-    arguments = typing.get_args(kind)
-    if kind is Any:
-        return _freeze(value, where)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        return _build(next(a for a in arguments if a is not type(None)), value, where)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        hints = _hints(kind)
-        unknown = sorted(set(value) - set(hints))
-        if unknown:
-            raise DataError(f"{where} has an unknown key {unknown[0]!r:.60}", _SIDECAR_HINT)
-        built = {name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()}
-        try:
-            return typing.cast(Any, kind)(**built)
-        except TypeError:
-            needed = {f.name for f in dataclasses.fields(kind) if _required(f)}
-            raise DataError(f"{where} lacks {', '.join(sorted(needed - set(built)))}", _SIDECAR_HINT) from None
-    if origin is tuple and isinstance(value, list):
-        if arguments[-1] is Ellipsis:
-            return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-        if len(arguments) == len(value):
-            return tuple(_build(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(arguments, value)))
-    elif origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
-        return {_text(key, where): _build(arguments[1], item, f"{where}.{key:.60}") for key, item in value.items()}
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return _finite(value, where)
-    elif kind is str and isinstance(value, str):
-        return _text(value, where)
-    elif kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise DataError(f"{where} is {str(value)[:60]!r}, not of the kind expected there", _SIDECAR_HINT)
-
-
-def _finite(value: int | float, where: str) -> float:
-    try:
-        number = float(value)
-    except OverflowError:
-        number = float("inf")
-    if number - number != 0:
-        raise DataError(f"{where} is not a finite number", _SIDECAR_HINT)
-    return number
-
-
-def _text(value: str, where: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{where} holds half a character", _SIDECAR_HINT) from None
-    return value
-
-
-def _freeze(value: Any, where: str) -> Any:
-    if isinstance(value, list):
-        return tuple(_freeze(item, where) for item in value)
-    if isinstance(value, dict):
-        return {_text(key, where): _freeze(item, where) for key, item in value.items()}
-    if isinstance(value, str):
-        return _text(value, where)
-    return _finite(value, where) if isinstance(value, float) else value
-
-
-def _required(item: dataclasses.Field[Any]) -> bool:
-    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-
-
-_HINTS: dict[Any, dict[str, Any]] = {}
-
-
-def _hints(kind: Any) -> dict[str, Any]:
-    if kind not in _HINTS:
-        _HINTS[kind] = typing.get_type_hints(kind)
-    return _HINTS[kind]

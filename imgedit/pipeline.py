@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ class Pipeline:
         """Return the pipeline as YAML with every parameter written out; :func:`parse` reads it back alike."""
         steps = []
         for call in self.calls:
-            params = {p.option: _plain(call.params[p.name]) for p in call.stage.params.values()}
-            step: dict[str, Any] = {call.stage.name: {k: v for k, v in params.items() if v is not None}}
+            step: dict[str, Any] = {
+                call.stage.name: {p.option: _plain(call.params[p.name]) for p in call.stage.params.values()}
+            }
             if call.id != call.stage.name:
                 step["id"] = call.id
             steps.append(step)
@@ -48,12 +49,18 @@ class Pipeline:
         if not (equals and dot):
             raise UsageError(f"--set {setting!r} is not STEP.OPTION=VALUE", "for example: --set upscale.scale=4")
         chosen = [call for call in self.calls if call.id == id_]
-        if not chosen:
-            raise UsageError(f"--set {setting}: no step is called {id_!r}", nearest(id_, {c.id for c in self.calls}))
+        if len(chosen) != 1:
+            known = nearest(id_, {c.id for c in self.calls}) if not chosen else "give the steps an id each"
+            raise UsageError(f"--set {setting}: {len(chosen)} steps are called {id_!r}", known)
         param = chosen[0].stage.param(option)
-        changed = {param.name: param.check(value)}
-        calls = (replace(c, params={**c.params, **changed}) if c in chosen else c for c in self.calls)
-        return replace(self, calls=tuple(calls))
+        checked = param.check(value)
+        if param.kind in ("picture", "tone") and checked is not None and not checked.startswith("@"):
+            checked = str(Path(checked).absolute())  # as typed in a shell: not beside the pipeline file
+        changed = replace(chosen[0], params={**chosen[0].params, param.name: checked})
+        new = tuple(changed if call is chosen[0] else call for call in self.calls)
+        for call, wrong in _unknown_names(new):
+            raise UsageError(f"--set {setting}: step {call.id!r}: {wrong.message}", wrong.hint)
+        return replace(self, calls=new)
 
 
 def load(path: Path) -> Pipeline:
@@ -70,9 +77,9 @@ def load(path: Path) -> Pipeline:
 def find(name: str) -> Pipeline:
     """Read the pipeline file *name*, or the one of that name which ships with imgedit (``remove-date-stamp``)."""
     shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
-    if name in shipped and not Path(name).exists():
+    if name in shipped and not Path(name).is_file():
         return replace(load(shipped[name]), folder=Path())
-    if not Path(name).exists() and not name.endswith((".yaml", ".yml")):
+    if not Path(name).is_file() and not name.endswith((".yaml", ".yml")):
         raise FileError(f"there is no pipeline {name!r}", nearest(name, shipped))
     return load(Path(name))
 
@@ -109,6 +116,10 @@ class _Reader:
         calls: list[Call] = []
         for number, node in enumerate(steps.value, 1):
             calls.append(self._step(node, number, calls))
+        for call, wrong in _unknown_names(calls):
+            number = calls.index(call)
+            where = f"step {number + 1} ({call.stage.name})"
+            raise self._error(steps.value[number], f"{where}: {wrong.message}", wrong.hint)
         return Pipeline(tuple(calls), self._resources(parts.get("resources")), self.folder)
 
     def _step(self, node: yaml.Node, number: int, earlier: Sequence[Call]) -> Call:
@@ -134,21 +145,10 @@ class _Reader:
             raise self._error(node, f"{where} ({command}): {error.message}", error.hint) from None
         if not _NAME.fullmatch(call.id):
             raise self._error(node, f"{where}: id {call.id!r} is not a name", "use letters, digits, - and _")
-        if id_ and id_ in {c.id for c in earlier}:
-            raise self._error(node, f"{where}: the id {id_!r} is taken by an earlier step", "give it another id")
-        self._check_names(node, where, call, earlier)
+        # two plain steps of one command may share its name: only a @name or a setting needs to tell them apart
+        if any(c.id == call.id and (id_ or c.id != c.stage.name) for c in earlier):
+            raise self._error(node, f"{where}: the id {call.id!r} is taken by an earlier step", "give it another id")
         return call
-
-    def _check_names(self, node: yaml.Node, where: str, call: Call, earlier: Sequence[Call]) -> None:
-        """Refuse a @name that no step before *call* has made."""
-        ids = [c.id for c in earlier]
-        known = ["@input", f"@before-{call.id}", *(f"@{when}-{i}" for i in ids for when in ("before", "after"))]
-        for param in call.stage.params.values():
-            value = call.params[param.name]
-            named = param.kind in ("picture", "tone") and isinstance(value, str) and value.startswith("@")
-            if named and value not in known:
-                message = f"{where} ({call.stage.name}): --{param.option}: no earlier step makes {value!r}"
-                raise self._error(node, message, nearest(value, known))
 
     def _options(self, node: yaml.Node | None, where: str) -> dict[str, Any]:
         if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
@@ -176,16 +176,39 @@ class _Reader:
             if allowed is not None and key not in allowed:
                 raise self._error(key_node, f"{where}: unknown key {key!r}", nearest(key, allowed))
             if key in found:
-                raise self._error(key_node, f"{where}: {key!r} is given twice", "keep one of them")
+                hint = "keep one of them; a list stands in brackets: [10, 10, 20, 20]"
+                raise self._error(key_node, f"{where}: {key!r} is given twice", hint)
             found[key] = item
         return found
 
     def _value(self, node: yaml.Node) -> Any:
-        return self.loader.construct_object(node, deep=True)
+        try:
+            return self.loader.construct_object(node, deep=True)
+        except yaml.MarkedYAMLError:
+            raise
+        except Exception as error:  # PyYAML lets whatever a tag's converter raises through
+            raise self._error(node, f"{node.tag} cannot be made of this: {error!s:.100}", "drop the tag") from None
 
     def _error(self, node: yaml.Node | None, message: str, hint: str) -> UsageError:
         line = f":{node.start_mark.line + 1}" if node is not None else ""
         return UsageError(f"{self.name}{line}: {message}", hint)
+
+
+def _unknown_names(calls: Sequence[Call]) -> Iterator[tuple[Call, UsageError]]:
+    """Yield the calls that use a @name which no step before them makes, or more than one."""
+    for number, call in enumerate(calls):
+        ids = [c.id for c in calls[:number]]
+        known = ["@input", f"@before-{call.id}", *(f"@{when}-{i}" for i in ids for when in ("before", "after"))]
+        for param in call.stage.params.values():
+            value = call.params[param.name]
+            if param.kind not in ("picture", "tone") or not isinstance(value, str) or not value.startswith("@"):
+                continue
+            if value not in known:
+                what = f"--{param.option}: no earlier step makes {value!r}"
+                yield call, UsageError(what, nearest(value, known))
+            elif known.count(value) > 1:
+                what = f"--{param.option}: {value!r} could be of more than one step"
+                yield call, UsageError(what, "give the steps an id each")
 
 
 def _plain(value: Any) -> Any:

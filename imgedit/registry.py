@@ -30,12 +30,17 @@ def stage(name: str) -> Stage:
     else:
         found = dict(_plugins(STAGE_GROUP))
         if name not in found:
-            raise UsageError(f"there is no command {name!r}", nearest(name, stage_names()))
-        function = _load(found[name], f"the plugin command {name!r}")
+            raise UsageError(f"there is no stage {name!r}", nearest(name, stage_names()))
+        function = _load(found[name], f"the stage {name!r}")
     declared = getattr(function, "stage", None)
     if not isinstance(declared, Stage):
         raise Unavailable(f"{name!r} is not a stage", "its package must decorate it with imgedit.stage.stage")
     return declared
+
+
+def plugin_stages() -> dict[str, str]:
+    """Return name → package of the stages that plugins bring, without importing them."""
+    return {name: point.dist.name for name, point in _plugins(STAGE_GROUP)}
 
 
 def backend_kinds() -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sample
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from imgedit import codec
 from imgedit.frame import Frame
@@ -24,8 +24,6 @@ ROOT = Path(__file__).parents[1]
 IMGEDIT = f"{shlex.quote(sys.executable)} -m imgedit"
 STEPS = ["detect-text", "mask --dilate 3", "erase", "upscale --scale 2", "match-hist"]
 YAML = "steps: [detect-text, mask: {dilate: 3}, erase, upscale: {scale: 2}, match-hist]"
-RECT = ["mask --rect 5,4,9,7", *STEPS[2:]]
-RECT_YAML = "steps: [mask: {rect: [5, 4, 9, 7]}, erase, upscale: {scale: 2}, match-hist]"
 
 
 def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
@@ -107,15 +105,51 @@ def test_pipe_equals_pipeline_on_every_kind(kind: str, tmp_path: Path) -> None:
         assert a.pixels.shape[:2] == (480, 320)
 
 
+def noise(path: Path, rows: int, columns: int) -> str:
+    return save(path, "rgb", np.random.default_rng(1).integers(0, 256, (rows, columns, 3), dtype=np.uint8))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (33, 47)], ids=str)
 def test_pipe_equals_pipeline_on_odd_sizes(size: tuple[int, int], tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    name = save(tmp_path, "rgb", rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+    name = noise(tmp_path, *size)
     assert_same(piped(STEPS, name, tmp_path), filed(YAML, name, tmp_path))
-    if min(size) > 4:
-        a = piped(RECT, name, tmp_path)
-        assert_same(a, filed(RECT_YAML, name, tmp_path))
-        assert a.sidecar.steps[1].source != a.sidecar.steps[1].result
+
+
+@pytest.mark.parametrize(
+    ("size", "rect"),
+    [((1, 4000), "1000,0,20,1"), ((4000, 1), "0,-30,1,20"), ((2, 3), "1,0,1,1"), ((33, 47), "5,4,9,7")],
+    ids=str,
+)
+def test_edits_on_odd_sizes(size: tuple[int, int], rect: str, tmp_path: Path) -> None:
+    name = noise(tmp_path, *size)
+    steps = [f"mask --rect={rect}", "erase --force", "upscale --scale 1.5", "match-hist"]
+    a = piped(steps, name, tmp_path)
+    yaml = f"steps: [mask: {{rect: [{rect}]}}, erase: {{force: true}}, upscale: {{scale: 1.5}}, match-hist]"
+    assert_same(a, filed(yaml, name, tmp_path))
+    erase = a.sidecar.steps[1]
+    assert erase.source != erase.result and erase.outside == {"outside_changed": 0, "outside_max": 0}
+    assert a.pixels.shape == (round(1.5 * size[0]), round(1.5 * size[1]), 3)
+    assert erase.notes["holes"] == 1 and a.planes["hint"].min() == 0
+
+
+def test_one_pixel(tmp_path: Path) -> None:
+    """It can be masked, enlarged and matched; there is nothing to fill it from, and both ways say so."""
+    name = noise(tmp_path, 1, 1)
+    a = piped(["mask --rect 0,0,1,1", "upscale --scale 8", "match-hist --strength 0.5"], name, tmp_path)
+    yaml = "steps: [mask: {rect: [0, 0, 1, 1]}, upscale: {scale: 8}, match-hist: {strength: 0.5}]"
+    assert_same(a, filed(yaml, name, tmp_path))
+    before = codec.read_file(tmp_path / name, codec.Limits())
+    assert a.pixels.shape == (8, 8, 3) and a.mask is not None and a.mask.min() == 255
+    assert (a.pixels == before.pixels).all()
+    for options, yaml_options, code in (("", "{}", 1), (" --force", "{force: true}", 65)):
+        (tmp_path / "p.yaml").write_text(f"steps: [mask: {{rect: [0, 0, 1, 1]}}, erase: {yaml_options}]")
+        for command in (
+            f"{IMGEDIT} mask {name} --rect 0,0,1,1 | {IMGEDIT} erase{options} -o no.png",
+            f"{IMGEDIT} run p.yaml {name} -o no.png",
+        ):
+            result = shell(command, tmp_path)
+            assert result.returncode == code and b"hint: " in result.stderr, (command, result.stderr)
+    assert not list(tmp_path.glob("no*"))
 
 
 def test_edits_keep_everything_outside_bit_for_bit(tmp_path: Path, run: Callable[..., Any]) -> None:
@@ -134,6 +168,74 @@ def test_edits_keep_everything_outside_bit_for_bit(tmp_path: Path, run: Callable
         assert before.alpha is None or np.array_equal(before.alpha, after.alpha)
         record = json.loads((tmp_path / "out.png.json").read_text())["steps"][-1]
         assert record["outside"] == {"outside_changed": 0, "outside_max": 0}
+
+
+def edited_as_files(name: str, rect: str, tmp_path: Path) -> tuple[Frame, Frame, Frame]:
+    """Mask, erase and upscale, each from file to file; return what was masked, erased and enlarged."""
+    steps = (f"mask {name} --rect={rect} -o m.png", "erase m.png -o e.png", "upscale e.png --scale 2 -o u.png")
+    for step in steps:
+        result = shell(f"{IMGEDIT} {step}", tmp_path)
+        assert result.returncode == 0, result.stderr.decode()
+    masked, erased, larger = (codec.read_file(tmp_path / f"{each}.png", codec.Limits()) for each in "meu")
+    assert masked.mask is not None and erased.mask is not None and larger.mask is not None
+    assert np.array_equal(masked.mask, erased.mask) and larger.mask.shape == larger.pixels.shape[:2]
+    outside = masked.mask == 0
+    assert np.array_equal(masked.pixels[outside], erased.pixels[outside])
+    assert not np.array_equal(masked.pixels, erased.pixels)
+    assert [s.stage for s in larger.sidecar.steps] == ["mask", "erase", "upscale"]
+    return masked, erased, larger
+
+
+def test_a_turned_jpeg_is_masked_and_erased_upright(tmp_path: Path) -> None:
+    photo = sample.photos(["coffee"])["coffee"][80:240, 100:340]
+    name = save(tmp_path, "exif", photo)
+    masked, _, larger = edited_as_files(name, "-60,-30,50,20", tmp_path)
+    with Image.open(tmp_path / name) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    assert upright.shape == (240, 160, 3) and np.array_equal(masked.pixels, upright)
+    assert masked.mask is not None and masked.mask[210:230, 100:150].min() == 255
+    assert np.count_nonzero(masked.mask) == 20 * 50
+    assert larger.pixels.shape == (480, 320, 3)
+    for result in ("m.png", "e.png", "u.png", "u.mask.png"):
+        with Image.open(tmp_path / result) as image:
+            assert image.getexif().get(0x0112, 1) == 1, "it would be turned once more"
+            assert image.size == ((320, 480) if result[0] == "u" else (160, 240))
+
+
+def test_a_palette_with_transparency_keeps_it(tmp_path: Path) -> None:
+    image = Image.fromarray(sample.photos(["coffee"])["coffee"][80:200, 100:260]).quantize(32)
+    image.save(tmp_path / "in.png", transparency=bytes([0, 90, 200] + [255] * 29))
+    with Image.open(tmp_path / "in.png") as stored:
+        rgba = np.asarray(stored.convert("RGBA"))
+    assert len(np.unique(rgba[..., 3])) == 4
+    masked, erased, larger = edited_as_files("in.png", "30,40,50,20", tmp_path)
+    assert np.array_equal(masked.pixels, rgba[..., :3])
+    for frame in (masked, erased):
+        assert frame.alpha is not None and np.array_equal(frame.alpha, rgba[..., 3])
+    assert larger.alpha is not None and larger.alpha.shape == (240, 320)
+    with Image.open(tmp_path / "u.png") as result:
+        assert result.mode == "RGBA" and result.size == (320, 240)
+
+
+def test_edits_of_a_folder_keep_going(tmp_path: Path) -> None:
+    for folder in ("in", "out", "stopped"):
+        (tmp_path / folder).mkdir()
+    for i, size in enumerate([(90, 70), (90, 70), (12, 9), (90, 70)]):
+        Image.effect_noise(size, 60).convert("RGB").save(tmp_path / "in" / f"{i}.png")
+    (tmp_path / "in" / "1.png").write_bytes((tmp_path / "in" / "0.png").read_bytes()[:900])
+    (tmp_path / "p.yaml").write_text("steps: [mask: {rect: [30, 30, 20, 10]}, erase]")
+    stopped = shell(f"{IMGEDIT} run p.yaml in -o stopped", tmp_path)
+    assert stopped.returncode == 65 and b"1.png" in stopped.stderr
+    assert sorted(p.name for p in (tmp_path / "stopped").glob("*.json")) == ["0.png.json"]
+    result = shell(f"{IMGEDIT} run p.yaml in -o out --keep-going", tmp_path)
+    assert result.returncode == 3, result.stderr
+    assert b"1.png" in result.stderr and b"2.png" in result.stderr and b"2 of 4" in result.stderr
+    assert sorted(p.name for p in (tmp_path / "out").glob("[0-9].png")) == ["0.png", "3.png"]
+    for name in ("0", "3"):
+        before, after = (codec.read_file(tmp_path / f / f"{name}.png", codec.Limits()) for f in ("in", "out"))
+        assert after.mask is not None and np.array_equal(before.pixels[after.mask == 0], after.pixels[after.mask == 0])
+        assert after.sidecar.steps[-1].outside == {"outside_changed": 0, "outside_max": 0}
+        assert not np.array_equal(before.pixels, after.pixels)
 
 
 def test_many_pictures_through_one_pipe_keep_their_order(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def terminal(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> t
 
 def test_pictures_do_not_go_to_a_terminal(photo: Path, tmp_path: Path) -> None:
     code, out, err = terminal("mask", "in.png", "--rect", "1,1,9,9", cwd=tmp_path)
-    assert code == 0 and "PNG" not in out and "160×120" in out and err == ""
+    assert code == 0 and "PNG" not in out and "160×120" in out
+    assert "not written" in err and "-o FILE" in err
     code, out, err = terminal("mask", "in.png", "--rect", "1,1,9,9", "-o", "-", cwd=tmp_path)
     assert code == 2 and out == "" and "hint:" in err
 
@@ -152,7 +153,7 @@ def test_a_backend_that_breaks_its_promise_gives_70_and_no_output(tmp_path: Path
         assert not (tmp_path / "out.png").exists()
         assert run(*arguments, stdin=masked, env=env).stdout == b""
     assert b"leak" in run("--help", env=env).stdout
-    assert b"fill:tall" in run("backends", env=env).stdout
+    assert b"tall" in run("backends", env=env).stdout
 
 
 def test_environment_sets_options_and_flags_win(photo: Path, run: Run) -> None:
@@ -239,3 +240,82 @@ def test_info_of_a_result(photo: Path, run: Run) -> None:
     erased = run("erase", stdin=masked).stdout
     text = run("info", stdin=erased).stdout.decode()
     assert "160×120" in text and "erase (auto)" in text and "0 pixels changed" in text
+
+
+def test_a_folder_keeps_pictures_whose_names_only_look_like_planes(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    for name in ("v1.png", "v1.2.png", "photo.png", "photo.small.png"):
+        Image.new("RGB", (16, 16)).save(tmp_path / "in" / name)
+    assert run("mask", "in", "--rect", "1,1,3,3", "-o", "out").returncode == 2, "photo.small.png could be a plane"
+    (tmp_path / "in" / "photo.small.png").unlink()
+    assert run("mask", "in", "--rect", "1,1,3,3", "-o", "out").returncode == 0
+    assert {p.name for p in (tmp_path / "out").glob("*.json")} == {"v1.png.json", "v1.2.png.json", "photo.png.json"}
+    names = [p.name for p in (tmp_path / "out").glob("*.png")]
+    result = run("info", *(f"out/{name}" for name in names), "--json")
+    assert len(result.stdout.splitlines()) == 3, "planes given beside their picture are not pictures"
+
+
+def test_two_sources_never_write_one_file(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("a.png", "a.mask.png", "000001.png"):
+        Image.new("RGB", (16, 16)).save(tmp_path / name)
+    (tmp_path / "b").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "b" / "a.mask.jpg")
+    assert run("mask", "a.png", "b/a.mask.jpg", "--rect", "1,1,3,3", "-o", "out").returncode == 2
+    data = (tmp_path / "a.png").read_bytes()
+    result = run("mask", "-", "000001.png", "--rect", "1,1,3,3", "-o", "out", stdin=data)
+    assert result.returncode == 0, result.stderr
+    assert sorted(p.name for p in (tmp_path / "out").glob("0*.json")) == ["000001.png.json", "000002.png.json"]
+
+
+def test_closed_standard_streams(tmp_path: Path, photo: Path) -> None:
+    program = f"PYTHONPATH={ROOT} {sys.executable} -m imgedit"
+    for command, code in [
+        (f"{program} mask in.png --rect 1,1,3,3 >&-", 74),
+        (f"{program} mask --rect 1,1,3,3 <&-", 74),
+        (f"{program} mask in.png --rect 1,1,3,3 -o out.png <&- >&- 2>&-", 0),
+        (f"{program} info in.png 2>&-", 0),
+    ]:
+        result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True)
+        assert result.returncode == code and b"Traceback" not in result.stderr, (command, result.stderr)
+
+
+def test_a_broken_plugin_hides_nothing_else(tmp_path: Path, run: Run) -> None:
+    info = tmp_path / "plugin" / "broken-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[imgedit.stages]\nsick = no_such:x\n[imgedit.backends]\nfill.sick = no_such:x\n"
+    )
+    env = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path / 'plugin'}"}
+    assert b"erase" in run("--help", env=env).stdout
+    listed = run("backends", env=env)
+    assert listed.returncode == 0 and b"harmonic" in listed.stdout and b"could not be loaded" in listed.stdout
+    assert run("sick", env=env).returncode == 69
+
+
+def test_keep_going_covers_what_is_not_there(tmp_path: Path, run: Run, photo: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "out").mkdir()
+    result = run("mask", "empty", "none*.png", "none.png", "in.png", "--rect", "1,1,3,3", "-o", "out", "--keep-going")
+    assert result.returncode == 3 and b"3 of 4" in result.stderr
+    result = run("info", "none.png", "in.png", "--keep-going")
+    assert result.returncode == 3 and b"160" in result.stdout
+
+
+def test_escapes_in_a_sidecar_do_not_reach_the_terminal(tmp_path: Path, run: Run, photo: Path) -> None:
+    assert run("detect-text", "in.png", "--backend", "opencv", "-o", "x.png").returncode == 0
+    path = tmp_path / "x.png.json"
+    data = json.loads(path.read_text())
+    data["metrics"] = {"\x1b]0;bad\x07": {"who\nle": 1.0}}
+    data["image"]["source"] = "\x1b[31mred"
+    path.write_text(json.dumps(data))
+    shown = run("info", "x.png").stdout
+    assert b"\x1b" not in shown and b"\x07" not in shown and b"read as" in shown
+
+
+def test_errors_name_a_picture_once(tmp_path: Path, run: Run, photo: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    line = run("info", "in.png", "bad.png").stderr.splitlines()[0]
+    assert line.count(b"bad.png") == 1

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import logging
 import struct
+import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -19,8 +22,9 @@ from PIL import Image, ImageCms
 from imgedit.codec import Limits, read_stream, write_stream
 from imgedit.codec.exif import turn, upright
 from imgedit.codec.rows import unfilter
+from imgedit.codec.samples import MODES, to_eight
 from imgedit.errors import DataError, FileError, ImgeditError
-from imgedit.frame import Frame, ImageInfo, Region, Sidecar, Step, ToneStats, plane_digest
+from imgedit.frame import Frame, ImageInfo, MaskInfo, Region, Sidecar, Step, ToneStats, plane_digest
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -233,6 +237,9 @@ def test_data_may_be_cut_into_chunks_anywhere() -> None:
 # --- out and in again ----------------------------------------------------------------------------------
 
 
+TONE = ToneStats(((0.0, 1.0),) * 3, (0.5,) * 3, (0.1,) * 3, (50.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
 def frames() -> st.SearchStrategy[Frame]:
     def build(rows: int, columns: int, dtype: str, seed: int, parts: tuple[bool, ...], grey: bool, mode: str) -> Frame:
         random = np.random.default_rng(seed)
@@ -250,10 +257,10 @@ def frames() -> st.SearchStrategy[Frame]:
             chunks=(("gAMA", b"\0\0\xb1\x8f"), ("tEXt", b"Author\0K\xf6"), ("prVt", b"x")) if extra else (),
         )
         image = ImageInfo(frame.digest, rows, columns, dtype, mode, "süß ☃.png")
-        tone = ToneStats(((0.0, 1.0),) * 3, (0.5,) * 3, (0.1,) * 3, (50.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         step = Step("mask", {"rect": (1, 2, 3, 4)}, "sha256:a", frame.digest, outside={"outside_changed": 0})
         regions = (Region(((0.0, 0.5), (1.0, 1.0), (2.0, 2.0)), text="2024 “é”", score=0.25),)
-        return frame.with_sidecar(image=image, tone=tone, steps=(step,), regions=regions)
+        info = MaskInfo(plane_digest(plane), 0.25, grid=8) if mask else None
+        return frame.with_sidecar(image=image, mask=info, tone=TONE, steps=(step,), regions=regions)
 
     sizes = st.integers(1, 40)
     flags = st.tuples(*[st.booleans()] * 5)
@@ -501,6 +508,65 @@ def test_pillows_own_limit_neither_warns_nor_raises(monkeypatch: pytest.MonkeyPa
         assert "--max-pixels" in error.value.hint
 
 
+class Endless(io.RawIOBase):
+    """A pipe that gives *begin*, then zeros, up to *size* bytes; *given* counts them."""
+
+    def __init__(self, begin: bytes, size: int) -> None:
+        self.begin, self.size, self.given = begin, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = min(len(buffer), self.size - self.given)
+        part = self.begin[self.given : self.given + count]
+        buffer[:count] = part + bytes(count - len(part))
+        self.given += count
+        return count
+
+
+@pytest.mark.parametrize("begin", [b"", b"hello\n" * 20_000, b"\x80\x04\x95", b"%!PS-Adobe-3.0 EPSF-3.0\n"], ids=short)
+def test_what_is_no_picture_is_not_read_on(begin: bytes) -> None:
+    pipe = Endless(begin, 100 << 20)
+    with pytest.raises(DataError, match="no picture"):
+        list(read_stream(pipe))  # type: ignore[arg-type]
+    assert pipe.given <= 1 << 20
+
+
+def test_no_more_is_read_than_a_picture_can_need() -> None:
+    limits = Limits(pixels=1000)
+    pipe = Endless(b"II*\0", 1 << 40)
+    with pytest.raises(DataError, match="more than"):
+        list(read_stream(pipe, limits))  # type: ignore[arg-type]
+    assert pipe.given <= 70 << 20
+
+
+def test_a_picture_from_a_pipe_is_held_once() -> None:
+    size = 30 << 20  # a small picture, and much behind it: what counts is the reading
+    pipe = Endless(saved(Image.fromarray(picture()), "bmp"), size)
+    tracemalloc.start()
+    try:
+        (frame,) = read_stream(pipe)  # type: ignore[arg-type]
+        assert tracemalloc.get_traced_memory()[1] < 1.3 * size
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(frame.pixels, picture())
+
+
+@pytest.mark.parametrize("kind", ["bmp", "tiff", "tga", "ppm", "gif", "webp", "jpeg2000"])
+def test_pictures_longer_than_the_head_come_whole(kind: str) -> None:
+    image = Image.fromarray(picture(400, 300)).convert("P" if kind == "gif" else "RGB")
+    data = saved(image, kind, **({"lossless": True} if kind == "webp" else {}))
+    assert len(data) > 1 << 16
+    assert np.array_equal(read(data).pixels, np.asarray(image.convert("RGB")))
+
+
+def test_sixteen_bits_become_eight_by_rounding() -> None:
+    every = np.arange(65536).reshape(256, 256)
+    assert np.array_equal(to_eight(every.astype(np.uint16)), np.rint(every / 257))
+    assert to_eight(every.astype(np.uint16)).dtype == np.uint8
+
+
 def test_postscript_is_never_run() -> None:
     with pytest.raises(DataError):
         read(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
@@ -620,8 +686,6 @@ BOMB = zlib.compress(bytes(40 << 20), 9)
     ids=["IDAT", "zTXt", "iTXt", "sidecar", "iCCP", "plane"],
 )
 def test_bombs(bomb: bytes) -> None:
-    import tracemalloc
-
     data = png(head(1, 1), bomb)
     tracemalloc.start()
     try:
@@ -724,8 +788,32 @@ def test_planes_twice_or_too_many() -> None:
     frame = read(png(head(1, 1), plane, IDAT))
     assert frame.planes["hint"].tolist() == [[9]]
     refused(png(head(1, 1), plane, plane, IDAT), match="twice")
-    many = b"".join(chunk(b"plAN", f"p{number}\0".encode() + PLANE) for number in range(33))
-    refused(png(head(1, 1), many, IDAT), match="more than 32 planes")
+    many = [chunk(b"plAN", f"p{number}\0".encode() + PLANE) for number in range(9)]
+    assert len(read(png(head(1, 1), *many[:8], IDAT)).planes) == 8
+    refused(png(head(1, 1), *many, IDAT), match="more than 8 planes")
+    with pytest.raises(DataError, match="9 planes"):  # what could not be read again does not go out
+        written(Frame(picture(), planes={f"p{number}": np.zeros((6, 7), np.uint8) for number in range(9)}))
+
+
+def test_planes_together_count_against_the_limit_of_pixels() -> None:
+    grey = png(head(10, 10, 8, 0), chunk(b"IDAT", encode(np.zeros((10, 10, 1), np.uint8), 8, 0)))
+    many = [chunk(b"plAN", f"p{number}\0".encode() + grey) for number in range(4)]
+    colours = chunk(b"IDAT", encode(picture(10, 10), 8, 2))
+    assert len(read(png(head(10, 10), *many[:3], colours), Limits(pixels=100)).planes) == 3
+    error = refused(png(head(10, 10), *many, colours), Limits(pixels=100), "4 planes")
+    assert error.hint.endswith("--max-pixels 134")
+    assert len(read(png(head(10, 10), *many, colours), Limits(pixels=134)).planes) == 4
+    # a large picture is refused for its planes before one of them is decoded
+    zeros = zlib.compress(bytes(4001 * 4000), 9)
+    large = chunk(b"IDAT", zeros)
+    plane = b"\0" + png(head(4000, 4000, 8, 0), large)
+    data = png(head(4000, 4000, 8, 0), *(chunk(b"plAN", b"p%d" % i + plane) for i in range(5)), large)
+    tracemalloc.start()
+    try:
+        refused(data, Limits(pixels=16_000_000), "4 planes of 4000×4000")
+        assert tracemalloc.get_traced_memory()[1] < (8 << 20)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -796,6 +884,82 @@ def test_hostile_sidecars(text: bytes) -> None:
     refused(with_text(text))
 
 
+@pytest.mark.parametrize(
+    "text", [b'"' + b'\\"' * 100_000, b'{"a": "' + b'\\"' * 100_000, b'["\\"", ' * 40_000], ids=short
+)
+def test_hostile_sidecars_take_no_time(text: bytes) -> None:
+    start = time.perf_counter()
+    refused(with_text(text))
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(("lists", "good"), [(46, True), (47, False), (200, False)])
+@pytest.mark.parametrize("place", ["metrics", "params"])
+def test_nesting_is_limited(place: str, lists: int, good: bool) -> None:
+    frame = Frame(picture())
+    value: Any = 1
+    for _ in range(lists - (2 if place == "params" else 0)):  # the list of steps and the step lie round it
+        value = [value]
+    image = ImageInfo(frame.digest, 6, 7, "uint8", "RGB")
+    step = Step("mask", {"a": value}, "sha256:a", frame.digest)
+    sidecar = Sidecar(image, metrics={"a": value}) if place == "metrics" else Sidecar(image, steps=(step,))
+    data = written(frame.replace(sidecar=sidecar))
+    if good:
+        assert read(data).sidecar.image == image
+    else:
+        refused(data, match="nested more than 48 deep")
+
+
+def changed(data: bytes, *keys: str, value: str) -> bytes:
+    """Return the frame in *data* with another value in its sidecar."""
+    place = data.index(b"iTXtimgedit\0") - 4
+    (length,) = struct.unpack_from(">I", data, place)
+    text = json.loads(data[place + 20 : place + 8 + length])
+    inner = text
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    new = chunk(b"iTXt", b"imgedit\0\0\0\0\0" + json.dumps(text).encode())
+    return data[:place] + new + data[place + 12 + length :]
+
+
+@pytest.mark.parametrize("convention", ["0=change", "", "255=Change", "x\x1b[31m"])
+def test_a_mask_that_means_something_else_is_refused(convention: str) -> None:
+    data = written(Frame(picture(), mask=np.zeros((6, 7), np.uint8)))
+    assert read(changed(data, "mask", "convention", value="255=change")).mask is not None
+    error = refused(changed(data, "mask", "convention", value=convention), match="mask")
+    assert "\x1b" not in error.message
+
+
+@pytest.mark.parametrize("mode", ["", "rgb", "RGB\n", "RGB\x1b[2J", "RGB" * 10_000, "F"])
+def test_a_mode_that_no_picture_has_is_refused(mode: str) -> None:
+    data = written(Frame(picture()))
+    for known in MODES:
+        image = read(changed(data, "image", "mode", value=known)).sidecar.image
+        assert image is not None
+        assert image.mode == known
+    error = refused(changed(data, "image", "mode", value=mode), match="mode")
+    assert "\x1b" not in error.message
+    assert len(error.message) < 150
+
+
+def test_tone_belongs_to_the_mask_it_was_measured_outside(caplog: pytest.LogCaptureFixture) -> None:
+    one, other = np.zeros((6, 7), np.uint8), np.full((6, 7), 255, np.uint8)
+    frame = Frame(picture())
+    image = ImageInfo(frame.digest, 6, 7, "uint8", "RGB")
+    info = MaskInfo(plane_digest(one), 0.0, grid=8)
+    for mask, recorded in ((other, info), (None, info), (other, None)):
+        back = read(written(frame.replace(mask=mask).with_sidecar(image=image, mask=recorded, tone=TONE)))
+        assert back.sidecar.tone is None
+        assert back.sidecar.mask == (None if mask is None else MaskInfo(plane_digest(mask), 1.0))
+        assert "mask" in caplog.text
+        caplog.clear()
+    for mask, recorded in ((one, info), (None, None)):
+        back = read(written(frame.replace(mask=mask).with_sidecar(image=image, mask=recorded, tone=TONE)))
+        assert (back.sidecar.tone, back.sidecar.mask) == (TONE, recorded)
+        assert caplog.text == ""
+
+
 def test_a_sidecar_twice() -> None:
     text = chunk(b"iTXt", b"imgedit\0\0\0\0\0{}")
     refused(png(head(1, 1), text, text, IDAT), match="two sidecars")
@@ -812,8 +976,11 @@ def test_a_sidecar_of_other_pixels_keeps_only_history(caplog: pytest.LogCaptureF
     assert [each.stage for each in other.sidecar.steps] == ["mask", "external"]
     last = other.sidecar.steps[-1]
     assert (last.source, last.result) == (frame.digest, other.digest)
+    assert other.mask is not None
     assert other.sidecar == Sidecar(
-        image=ImageInfo(other.digest, 6, 7, "uint8", "RGB", "photo.gif"), steps=other.sidecar.steps
+        image=ImageInfo(other.digest, 6, 7, "uint8", "RGB", "photo.gif"),
+        mask=MaskInfo(plane_digest(other.mask), 0.0),
+        steps=other.sidecar.steps,
     )
     assert "another program" in caplog.text
     again = read(written(other))
@@ -832,6 +999,9 @@ def test_a_fresh_frame_describes_its_mask() -> None:
     assert frame.sidecar.mask is not None
     assert frame.sidecar.mask.digest == plane_digest(frame.mask)
     assert frame.sidecar.mask.coverage == 1.0
+    third = np.array([[0, 0, 255]], np.uint8)
+    bare = read(written(Frame(np.zeros((1, 3, 3), np.uint8), mask=third)))
+    assert bare.sidecar.mask == MaskInfo(plane_digest(third), 0.333333)
 
 
 def test_names_that_cannot_be_planes_do_not_go_out() -> None:

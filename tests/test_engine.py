@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from conftest import picture, with_mask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgedit import engine
-from imgedit.engine import Call, Engine, outside_difference
+from imgedit import codec, engine
+from imgedit.engine import Call, Engine
 from imgedit.errors import BrokenPromise, DataError, GateFailed, UsageError
 from imgedit.frame import Frame, Sidecar
+from imgedit.promises import outside_difference
 from imgedit.stage import Expect, Opt, stage
 
 
@@ -150,3 +152,55 @@ def test_python_calls_are_judged_alike() -> None:
     assert result.sidecar.steps[-1].params["margin"] == 16
     with pytest.raises(UsageError):
         engine.call("erase", marign=3)
+
+
+def test_a_picture_matched_to_itself_stays_as_it_is_whatever_its_mask(tmp_path: Path) -> None:
+    frame = picture("rgb8", 60, 80).replace(mask=None)
+    pixels = frame.pixels.copy()
+    pixels[:, :40] //= 5
+    codec.write_file(frame.replace(pixels=pixels), tmp_path / "same.png")
+    mask = np.zeros((60, 80), np.uint8)
+    mask[:, :35] = 255
+    masked = frame.replace(pixels=pixels, mask=mask)
+    for reference in (str(tmp_path / "same.png"), "@input"):
+        result = Engine([engine.call("match-hist", reference=reference)], knows_input=True).run(masked)
+        assert result.digest == masked.digest
+    record = Engine([engine.call("match-hist", reference=str(tmp_path / "same.png"))]).run(masked).sidecar.steps[-1]
+    assert record.params["reference"] == {"file": "same.png", "digest": masked.digest}
+    # a mask made after the step whose tone is wanted
+    chain = [engine.call("upscale", scale=2), engine.call("mask", rect="0,0,70,120"), engine.call("match-hist")]
+    result = Engine(chain).run(frame.replace(pixels=pixels))
+    upscaled = Engine(chain[:1]).run(frame.replace(pixels=pixels))
+    assert np.abs(result.pixels.astype(int) - upscaled.pixels).mean() < 2
+
+
+def test_the_input_has_a_name_only_where_all_steps_are_known() -> None:
+    frame = picture("rgb8", 9, 9)
+    for call in (engine.call("match-hist", reference="@input"), engine.call("compare", reference="@input")):
+        with pytest.raises(UsageError):
+            Engine([call]).run(frame)
+        Engine([call], knows_input=True).run(frame)
+
+
+def test_a_refused_edit_leaves_no_step_of_its_own() -> None:
+    mask = np.full((120, 120), 255, np.uint8)
+    mask[:2] = 0
+    with pytest.raises(GateFailed) as verdict:
+        Engine([engine.call("erase")]).run(picture("rgb8", 120, 120).replace(mask=mask))
+    assert verdict.value.frame is not None and verdict.value.frame.sidecar.steps == ()
+    assert verdict.value.frame.sidecar.findings
+
+
+def test_findings_are_said_when_they_are_found(caplog: pytest.LogCaptureFixture) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    Engine([engine.call("erase")]).run(picture("rgb8", 40, 40).replace(mask=mask))
+    assert "IE101" in caplog.text
+
+
+def test_results_beyond_the_limit_are_refused_beforehand() -> None:
+    limits = codec.Limits(pixels=100 * 100)
+    frame = picture("rgb8", 60, 60)
+    with pytest.raises(DataError) as caught:
+        Engine([engine.call("upscale", scale=2)], limits).run(frame)
+    assert "--max-pixels 14400" in caught.value.hint
+    assert Engine([engine.call("upscale", scale=1.5)], limits).run(frame).rows == 90

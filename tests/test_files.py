@@ -8,10 +8,12 @@ import random
 import resource
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +25,19 @@ from PIL import Image
 
 from imgedit.codec import (
     Limits,
-    atomic,
+    check_writable,
     is_side_file,
     plane_path,
     planned_paths,
     read_file,
-    read_sidecar,
     read_stream,
-    save_bytes,
-    side_paths,
     sidecar_path,
     write_file,
     write_stream,
 )
 from imgedit.codec.atomic import Pending
 from imgedit.errors import DataError, FileError, ImgeditError, OutOfMemory, UsageError
-from imgedit.frame import Frame, ImageInfo, MaskInfo, Region, plane_digest
+from imgedit.frame import Frame, ImageInfo, MaskInfo, Region, ToneStats, plane_digest
 
 
 def picture(rows: int = 20, columns: int = 30, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -61,6 +60,19 @@ def framed(**changes: Any) -> Frame:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def save(path: Path, data: bytes, error: type[BaseException] | None = None) -> None:
+    """Write *data* to *path* as write_file() does, or raise *error* in the middle of it."""
+    pending = Pending(path)
+    try:
+        pending.file.write(data)
+        if error is not None:
+            raise error
+        pending.flush()
+        pending.commit()
+    finally:
+        pending.discard()
 
 
 # --- a picture and what lies beside it -----------------------------------------------------------------
@@ -115,8 +127,6 @@ def test_a_stream_in_a_file_is_read_back_whole(tmp_path: Path) -> None:
     back = read_file(path)
     assert back.sidecar == frame.sidecar
     assert np.array_equal(back.planes["hint"], plane(7))
-    assert read_sidecar(path) == frame.sidecar
-    assert side_paths(path) == []
 
 
 def test_of_two_sidecars_the_one_that_fits_is_believed(tmp_path: Path) -> None:
@@ -145,7 +155,9 @@ def test_a_picture_changed_by_another_program(tmp_path: Path, caplog: pytest.Log
 
 def test_a_mask_changed_by_hand_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "x.png"
-    write_file(framed(), path)
+    tone = ToneStats(((0.0, 1.0),) * 3, (0.5,) * 3, (0.1,) * 3, (50.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    write_file(framed().with_sidecar(tone=tone), path)
+    assert read_file(path).sidecar.tone == tone
     changed = plane(128)
     Image.fromarray(changed).save(tmp_path / "x.mask.png")
     back = read_file(path)
@@ -153,6 +165,7 @@ def test_a_mask_changed_by_hand_is_used(tmp_path: Path, caplog: pytest.LogCaptur
     assert np.array_equal(back.mask, changed)
     assert back.sidecar.mask == MaskInfo(plane_digest(changed), 18 / 600)
     assert back.sidecar.regions != ()
+    assert back.sidecar.tone is None
     assert "mask was changed" in caplog.text
 
 
@@ -216,7 +229,6 @@ def test_neighbours_are_not_planes(tmp_path: Path) -> None:
     write_file(framed(), tmp_path / "a.png")
     Image.fromarray(picture(5, 5)).save(tmp_path / "a.small.png")
     assert set(read_file(tmp_path / "a.png").planes) == {"hint"}
-    assert [path.name for path in side_paths(tmp_path / "a.png")] == ["a.png.json", "a.mask.png", "a.hint.png"]
     sides = {name: is_side_file(tmp_path / name) for name in names(tmp_path) if name.endswith(".png")}
     assert sides == {"a.hint.png": True, "a.mask.png": True, "a.png": False, "a.small.png": False}
     assert not is_side_file(tmp_path / "nothing.mask.png")
@@ -298,10 +310,73 @@ def test_foreign_json_beside_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.png"
     Image.fromarray(picture()).save(path)
     sidecar_path(path).write_bytes(text.encode("utf-8", "surrogatepass"))
-    for read in (read_file, read_sidecar):
-        with pytest.raises(DataError, match=r"x\.png\.json") as error:
-            read(path)  # type: ignore[operator]
-        assert error.value.hint == f"delete {path}.json"
+    with pytest.raises(DataError, match=r"x\.png\.json") as error:
+        read_file(path)
+    assert f"mv {path}.json {path}.json.old" in error.value.hint  # it may be somebody's: first of all, keep it
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "hello", '{"width": 3}', '{"schema": "labelme"}', '{"a": {"schema": "imgedit/1"}}', "\ud800"],
+)
+def test_another_programs_json_is_never_replaced(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.png"
+    data = text.encode("utf-8", "surrogatepass")
+    sidecar_path(path).write_bytes(data)
+    for call in (lambda: write_file(framed(), path), lambda: check_writable(path)):
+        with pytest.raises(FileError, match=r"x\.png\.json is not by imgedit") as error:
+            call()
+        assert error.value.hint.endswith(f"mv {path}.json {path}.json.old")
+        assert names(tmp_path) == ["x.png.json"]
+        assert sidecar_path(path).read_bytes() == data
+    sidecar_path(path).rename(tmp_path / "x.png.json.old")
+    write_file(framed(), path)
+    check_writable(path)
+    write_file(framed(), path)
+    assert read_file(path).sidecar == framed().sidecar
+
+
+def test_sidecars_of_ours_are_replaced_also_other_versions(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    for text in (framed().sidecar.to_json(), framed().sidecar.to_json(indent=4), '{"schema": "imgedit/99"}'):
+        sidecar_path(path).write_text(text)
+        check_writable(path)
+        write_file(framed(), path)
+        assert read_file(path).sidecar == framed().sidecar
+
+
+def test_what_would_stop_the_sidecar_is_said_before(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    sidecar_path(path).mkdir()
+    with pytest.raises(FileError, match=r"x\.png\.json"):
+        check_writable(path)
+    assert names(tmp_path) == ["x.png.json"]
+
+
+@pytest.mark.parametrize("length", [250, 251, 252, 255])
+def test_names_that_leave_no_room_for_side_files(tmp_path: Path, length: int) -> None:
+    path = tmp_path / ("n" * (length - 4) + ".png")
+    Image.fromarray(picture()).save(path)
+    assert np.array_equal(read_file(path).pixels, picture())
+    assert not is_side_file(path)
+    chunk = b"plANmask\0" + plane_digest(plane()).encode()
+    head, body = path.read_bytes()[:33], path.read_bytes()[33:]
+    path.write_bytes(head + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + body)
+    assert read_file(path).mask is None
+    with pytest.raises(FileError):
+        check_writable(tmp_path / ("m" * 252 + ".png"))
+
+
+def test_errors_of_the_system_are_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(framed(), tmp_path / "x.png")
+
+    def broken(path: Path) -> bool:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "is_file", broken)
+    for call in (read_file, lambda path: write_file(framed(mask=None), path)):
+        with pytest.raises(FileError, match="Input/output error"):
+            call(tmp_path / "x.png")  # type: ignore[operator]
 
 
 def test_too_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,16 +396,6 @@ def test_a_sidecar_above_the_limit(tmp_path: Path) -> None:
     write_file(framed(), path)
     with pytest.raises(DataError, match="larger than 50 bytes"):
         read_file(path, Limits(sidecar_bytes=50))
-
-
-def test_a_sidecar_alone(tmp_path: Path) -> None:
-    path = tmp_path / "x.png"
-    write_file(framed(), path)
-    assert read_sidecar(path) == framed().sidecar
-    Image.fromarray(picture()).save(tmp_path / "y.png")
-    Image.fromarray(picture()).save(tmp_path / "y.jpg")
-    assert read_sidecar(tmp_path / "y.png") is None
-    assert read_sidecar(tmp_path / "y.jpg") is None
 
 
 # --- whole or not at all -------------------------------------------------------------------------------
@@ -354,12 +419,11 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "x"
     for data in (b"one", b"two" * 100_000, b""):
-        save_bytes(path, data)
+        save(path, data)
         assert path.read_bytes() == data
     for error in (ValueError, KeyboardInterrupt, SystemExit):
-        with pytest.raises(error), atomic(path) as file:
-            file.write(b"half")
-            raise error
+        with pytest.raises(error):
+            save(path, b"half", error)
         assert names(tmp_path) == ["x"]
     assert path.read_bytes() == b""
 
@@ -368,10 +432,10 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_rights_are_the_umasks_or_those_replaced(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
-        save_bytes(tmp_path / "x", b"")
+        save(tmp_path / "x", b"")
         assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
         (tmp_path / "x").chmod(0o604)
-        save_bytes(tmp_path / "x", b"")
+        save(tmp_path / "x", b"")
         assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o604
     finally:
         os.umask(old)
@@ -391,7 +455,7 @@ def test_targets_that_are_refused(tmp_path: Path) -> None:
         (tmp_path / "a\0b", "null", "name"),
     ):
         with pytest.raises(FileError, match=what) as error:
-            save_bytes(path, b"x")
+            save(path, b"x")
         assert hint in error.value.hint
         assert error.value.exit_code == 74
     assert names(tmp_path) == ["fifo", "file", "link"]
@@ -402,11 +466,11 @@ def test_folders_and_files_that_may_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     (tmp_path / "x").chmod(0o444)
     with pytest.raises(FileError, match="write-protected"):
-        save_bytes(tmp_path / "x", b"x")
+        save(tmp_path / "x", b"x")
     tmp_path.chmod(0o555)
     try:
         with pytest.raises(FileError, match="could not be written"):
-            save_bytes(tmp_path / "y", b"x")
+            save(tmp_path / "y", b"x")
     finally:
         tmp_path.chmod(0o755)
 
@@ -453,6 +517,16 @@ def test_a_failure_between_the_files_leaves_those_of_before(tmp_path: Path, monk
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_each_file_is_brought_to_the_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool) -> None:
+    if named:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_size))
+    paths = write_file(framed(), tmp_path / "x.png")
+    assert synced == [path.stat().st_size for path in paths]  # and whole
+
+
 def test_writers_of_one_name_do_not_break_each_other(tmp_path: Path) -> None:
     path = tmp_path / "x"
     contents = [bytes([number]) * 50_000 for number in range(4)]
@@ -461,7 +535,7 @@ def test_writers_of_one_name_do_not_break_each_other(tmp_path: Path) -> None:
     def write(data: bytes) -> None:
         try:
             for _ in range(15):
-                save_bytes(path, data)
+                save(path, data)
         except BaseException as error:
             failures.append(error)
 

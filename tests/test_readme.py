@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import sample
 from conftest import ROOT
 from PIL import Image
@@ -50,33 +49,3 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 
     listed = {int(n) for row in re.findall(r"^\| ([\d, ]+) \|", README, re.M) for n in row.split(",")}
     assert listed == {0} | {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
-
-
-@pytest.mark.parametrize("name", ["photo.jpg", "photo.JPG"])
-def test_batch_makefile_is_restartable(name: str, tmp_path: Path) -> None:
-    photo = sample.photos(["coffee"])["coffee"][:120, :160]
-    (tmp_path / "in").mkdir()
-    Image.fromarray(photo).save(tmp_path / "in" / name, "JPEG")
-    Image.fromarray(photo).save(tmp_path / "in" / "b.png")
-    (tmp_path / "p.yaml").write_text("steps: [upscale: {scale: 1.5}]\n")
-    lines = [
-        f"IMGEDIT := PYTHONPATH={ROOT} {sys.executable} -m imgedit",
-        "IMGEDIT_PIPELINE := p.yaml",
-        f"include {ROOT}/pipelines/batch.mk",
-    ]
-    (tmp_path / "Makefile").write_text("\n".join(lines) + "\n")
-
-    def make() -> str:
-        done = subprocess.run(["make", "-j4", "imgedit"], cwd=tmp_path, capture_output=True, text=True, check=True)
-        return done.stdout
-
-    assert make().count("imgedit run") == 2
-    assert sorted(p.name for p in (tmp_path / "out").glob("*.json")) == ["b.png.json", "photo.png.json"]
-    assert "imgedit run" not in make()
-    (tmp_path / "out" / "photo.png.json").unlink()  # an interruption before the record was written
-    assert make().count("imgedit run") == 1
-    os.utime(tmp_path / "p.yaml", (2e9, 2e9))
-    assert make().count("imgedit run") == 2
-    (tmp_path / "in" / "b.jpg").write_bytes(b"")
-    clash = subprocess.run(["make", "imgedit"], cwd=tmp_path, capture_output=True, text=True)
-    assert clash.returncode != 0 and "rename one of them" in clash.stderr

@@ -8,6 +8,7 @@ import numpy as np
 
 from imgedit.backends.protocols import Filled
 from imgedit.errors import BrokenPromise
+from imgedit.ops.depth import to8, to16
 
 if TYPE_CHECKING:
     from imgedit.frame import LatentStats, Pixels, Plane, Region
@@ -50,7 +51,7 @@ class _Adapted:
         depths = self._backend.bit_depths
         if pixels.dtype.itemsize * 8 in depths:
             return pixels
-        return _to8(pixels) if 8 in depths else pixels.astype(np.uint16) * np.uint16(257)
+        return to8(pixels) if 8 in depths else to16(pixels)
 
 
 class _Filler(_Adapted):
@@ -69,7 +70,7 @@ class _Filler(_Adapted):
             raise self._broken("changed pixels outside the hole")
         if given is pixels:
             return filled
-        back = filled.pixels.astype(np.uint16) * np.uint16(257) if pixels.dtype == np.uint16 else _to8(filled.pixels)
+        back = to16(filled.pixels) if pixels.dtype == np.uint16 else to8(filled.pixels)
         back[known] = pixels[known]
         return filled._replace(pixels=back)
 
@@ -90,7 +91,7 @@ class _Detector(_Adapted):
         Raises BrokenPromise for anything that is not a list of regions with scores from 0 to 1.
         """
         rows, columns = pixels.shape[:2]
-        regions = self._backend.detect(_to8(pixels) if pixels.dtype == np.uint16 else pixels, read=read)
+        regions = self._backend.detect(to8(pixels), read=read)
         if not isinstance(regions, list) or not all(hasattr(region, "polygon") for region in regions):
             raise self._broken("did not return a list of regions")
         return [kept for region in regions if (kept := self._inside(region, rows, columns)) is not None]
@@ -126,11 +127,3 @@ _KINDS: dict[str, type[_Adapted]] = {
     "detect": _Detector,
     "latents": _Encoder,
 }
-
-
-def _to8(pixels: Pixels) -> Pixels:
-    """Return uint16 *pixels* as uint8, rounded; one row after the other keeps temporaries small."""
-    out = np.empty(pixels.shape, np.uint8)
-    for row in range(pixels.shape[0]):
-        out[row] = (pixels[row].astype(np.uint32) + 128) // 257
-    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -35,16 +36,18 @@ class Commands(click.Group):
             return found
         from imgedit.cli.command import for_stage
 
+        if name not in registry.stage_names():
+            raise click.UsageError(f"there is no command {name!r}, {nearest(name, self.list_commands(ctx))}", ctx)
         return for_stage(registry.stage(name))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # a plugin is not imported to be listed: it may be slow, or broken
+        summaries = {name: f"From the package {package}." for name, package in registry.plugin_stages().items()}
+        for name in registry.stage_names(plugins=False):
+            summaries[name] = registry.stage(name).help.partition("\n")[0]
+        summaries |= _OWN
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [
-                    (name, _OWN.get(name) or registry.stage(name).help.partition("\n")[0])
-                    for name in self.list_commands(ctx)
-                ]
-            )
+            formatter.write_dl([(name, summaries[name]) for name in self.list_commands(ctx)])
 
 
 @click.group(
@@ -53,7 +56,7 @@ class Commands(click.Group):
     epilog="Commands read and write pictures with what is known of them, so that they chain: "
     "imgedit detect-text in.jpg | imgedit mask | imgedit erase > out.png",
 )
-@click.version_option(__version__, prog_name="imgedit", message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", prog_name="imgedit", message="%(prog)s %(version)s")
 def cli() -> None:
     """Repair and enlarge pictures, and prove what changed: find text, mask, erase, upscale, compare."""
 
@@ -62,12 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are printed as ``error:`` and ``hint:``."""
     if "_IMGEDIT_COMPLETE" in os.environ:
         cli.main(prog_name="imgedit")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         # not cli.main(): that swallows a closed pipe and exits with 1
         given = sys.argv[1:] if arguments is None else list(arguments)
         with cli.make_context("imgedit", given) as ctx:
             result = cli.invoke(ctx)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -78,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return EXIT_USAGE
     except click.UsageError as error:
-        talk.say("error", error.format_message())
+        # of a mistyped option click would name the nearest in the message too
+        talk.say("error", error.message if isinstance(error, click.NoSuchOption) else error.format_message())
         talk.say("hint", _usage_hint(error))
         return EXIT_USAGE
     except click.ClickException as error:

@@ -13,7 +13,7 @@ from imgedit.cli import talk
 from imgedit.cli.sinks import Sink
 from imgedit.cli.sources import Source
 from imgedit.engine import Call, Engine
-from imgedit.errors import EXIT_GATE, BrokenPromise, GateFailed, ImgeditError, PartialFailure
+from imgedit.errors import EXIT_GATE, EXIT_TERMINATED, BrokenPromise, GateFailed, ImgeditError, PartialFailure
 from imgedit.frame import Frame
 
 
@@ -37,6 +37,8 @@ class Batch:
     deliver_verdicts: bool = False
     #: record latents and tone; not needed where nobody will see the sidecar
     measure: bool = True
+    #: the calls are all that happens to a frame: @input has a meaning
+    knows_input: bool = False
     _failed: list[str] = field(default_factory=list)
     _refused: int = 0
 
@@ -48,7 +50,7 @@ class Batch:
         total = None if any(s.path is None for s in self.sources) else len(self.sources)
         with talk.progress(total, quiet=self.quiet) as bar:
             for source in self.sources:
-                engine = Engine(self._calls(source), self.limits, self.folder, self.strict, self.measure)
+                engine = self._engine(source)
                 engine.prefetch()
                 frames = source.frames(self.limits)
                 while True:
@@ -71,18 +73,18 @@ class Batch:
             return partial.exit_code
         return EXIT_GATE if self._refused else 0
 
-    def _calls(self, source: Source) -> Sequence[Call]:
-        if not source.params:
-            return self.calls
-        first = self.calls[0]
-        return [replace(first, params={**first.params, **source.params}), *self.calls[1:]]
+    def _engine(self, source: Source) -> Engine:
+        calls = self.calls
+        if source.params:
+            calls = [replace(calls[0], params={**calls[0].params, **source.params}), *calls[1:]]
+        return Engine(calls, self.limits, self.folder, self.strict, self.measure, self.knows_input)
 
     def _one(self, engine: Engine, frame: Frame, source: Source) -> None:
         try:
             result = engine.run(frame)
         except GateFailed as verdict:
             self._refused += 1
-            talk.error(verdict, source.name if len(self.sources) > 1 else None)
+            talk.error(verdict, self._prefix(verdict, source))
             if not (self.deliver_verdicts and verdict.frame is not None):
                 return
             result = verdict.frame
@@ -90,13 +92,17 @@ class Batch:
 
     def _fail(self, error: ImgeditError, source: Source) -> None:
         if not self.keep_going or isinstance(error, BrokenPromise):
-            if len(self.sources) > 1:
-                error.message = f"{source.name}: {error.message}"
+            if prefix := self._prefix(error, source):
+                error.message = f"{prefix}: {error.message}"
             raise error
-        talk.error(error, source.name)
+        talk.error(error, self._prefix(error, source))
         self._failed.append(source.name)
+
+    def _prefix(self, error: ImgeditError, source: Source) -> str | None:
+        """Return the source's name where there are several, and the error does not name it already."""
+        return source.name if len(self.sources) > 1 and source.name not in error.message else None
 
 
 def _terminate(number: int, frame: Any) -> None:
     # an exception, so that what is half written is removed on the way out
-    raise SystemExit(128 + number)
+    raise SystemExit(EXIT_TERMINATED)

@@ -42,7 +42,7 @@ def for_stage(stage: Stage) -> click.Command:
         stage.name,
         callback=callback,
         params=[inputs(), *options, *shared_options()],
-        help=head + "\n\n" + body.strip(),
+        help=head + "\n\n" + (body.strip() + "\n\n" + _MORE.get(stage.name, "")).strip(),
         short_help=head,
     )
 
@@ -63,6 +63,13 @@ def option(param: Param, words: Sequence[str] = ()) -> click.Option:
     return click.Option([name, param.name], multiple=many, metavar=metavar, help=text, type=_Text(words, param.kind))
 
 
+#: what only the shell has
+_MORE = {
+    "compare": "In a shell also: imgedit compare PICTURE REFERENCE, of two files or two folders (name by name), prints "
+    "the metrics as a table, or with --json as JSON lines; there -o takes the difference picture.",
+}
+
+
 class _Text(click.ParamType):  # type: ignore[type-arg]
     """Any text; completes the words that it can be, or file names."""
 
@@ -71,6 +78,9 @@ class _Text(click.ParamType):  # type: ignore[type-arg]
     def __init__(self, words: Sequence[str], kind: str) -> None:
         self.words = words
         self.kind = kind
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return [rv] if self.kind == "polygon" else rv.split()
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
@@ -94,7 +104,12 @@ def _defaults(param: Param) -> str:
 
 def inputs() -> click.Argument:
     """Return the argument INPUT of all commands with pictures."""
-    return click.Argument(["inputs"], nargs=-1, metavar="[INPUT]...", type=click.Path())
+    return click.Argument(["inputs"], nargs=-1, metavar="[INPUT]...", type=click.Path(readable=False))
+
+
+def keep_going() -> click.Option:
+    """Return the option of all commands that may meet several pictures."""
+    return click.Option(["--keep-going"], is_flag=True, help="Go on after a picture that fails; exit 3 at the end.")
 
 
 def shared_options(*, output: bool = True) -> list[click.Parameter]:
@@ -103,7 +118,7 @@ def shared_options(*, output: bool = True) -> list[click.Parameter]:
         click.Option(
             ["--files0-from"],
             metavar="FILE",
-            type=click.Path(),
+            type=click.Path(readable=False),
             help="Read the inputs from a NUL-delimited list; - is stdin.",
         ),
         click.Option(["--json"], is_flag=True, help="Write the sidecars as JSON lines instead of pictures."),
@@ -127,10 +142,10 @@ def shared_options(*, output: bool = True) -> list[click.Parameter]:
             click.Option(
                 ["-o", "--output"],
                 metavar="OUTPUT",
-                type=click.Path(),
+                type=click.Path(readable=False),
                 help="A PNG file, a folder, or - (the default).",
             ),
-            click.Option(["--keep-going"], is_flag=True, help="Go on after a picture that fails; exit 3 at the end."),
+            keep_going(),
             click.Option(["--strict"], is_flag=True, help="Latents that move more than a step declares fail (exit 1)."),
             *found,
         ]

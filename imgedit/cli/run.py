@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgedit.cli.command import inputs, shared_options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 def _run(pipeline: str, dry_run: bool, settings: tuple[str, ...], **options: Any) -> int:
@@ -28,21 +32,37 @@ def _run(pipeline: str, dry_run: bool, settings: tuple[str, ...], **options: Any
         found = found.override(setting)
     for name in found.resources:
         logging.getLogger("imgedit").warning(f"{pipeline}: no step of it uses resources: {name}")
-    sources = expand(options["inputs"], options["files0_from"])
+    sources = expand(options["inputs"], options["files0_from"], keep_going=options["keep_going"])
     if dry_run:
         if options["output"] not in (None, "-"):
             sinks.plan(options["output"], sources, json=options["json"])
-        click.echo(found.to_yaml() + "".join(f"# {source.name}\n" for source in sources), nl=False)
+        click.echo(found.to_yaml() + "".join(f"# {talk.printable(source.name)}\n" for source in sources), nl=False)
         return 0
-    return run_calls(found.calls, sources, options, found.folder)
+    return run_calls(found.calls, sources, options, found.folder, knows_input=True)
+
+
+class _Name(click.Path):
+    """A pipeline file; completes the names of shipped ones too."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name) for name in shipped() if name.startswith(incomplete)]
+        return names + super().shell_complete(ctx, param, incomplete)
+
+
+def shipped() -> list[str]:
+    """Return the names of the pipelines that ship with imgedit."""
+    folder = os.path.join(os.path.dirname(__file__), "..", "data", "pipelines")  # noqa: PTH118, PTH120
+    return sorted(name[:-5] for name in os.listdir(folder) if name.endswith(".yaml"))  # noqa: PTH208
 
 
 command = click.Command(
     "run",
     callback=_run,
-    help=_run.__doc__,
+    help=f"{_run.__doc__}\n\n    Shipped: {', '.join(shipped())}.",
     params=[
-        click.Argument(["pipeline"], metavar="PIPELINE", type=click.Path()),
+        click.Argument(["pipeline"], metavar="PIPELINE", type=_Name(readable=False)),
         inputs(),
         click.Option(["--set", "settings"], multiple=True, metavar="STEP.OPTION=X", help="Change an option of a step."),
         click.Option(["--dry-run"], is_flag=True, help="Print the plan, all options written out, and do nothing."),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from imgedit import codec
-from imgedit.cli import report
+from imgedit.cli import report, talk
 from imgedit.cli.sources import Source
 from imgedit.engine import described
 from imgedit.errors import FileError, UsageError
 from imgedit.frame import Frame, ImageInfo, Sidecar
+
+#: what a plane beside x.png can be called: x.NAME.png
+_PLANE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 class Sink(Protocol):
@@ -40,12 +44,28 @@ class Lines:
 class Report:
     """What was found and done, in words, on standard output."""
 
-    def __init__(self, *, metrics_only: bool = False) -> None:
-        self.metrics_only = metrics_only
+    def put(self, frame: Frame, source: Source) -> None:
+        sys.stdout.write(report.whole(frame.sidecar, source.name))
+        sys.stdout.flush()
+
+
+class Unwritten(Report):
+    """A report in place of a picture that a terminal cannot show; says that nothing was written."""
 
     def put(self, frame: Frame, source: Source) -> None:
-        text = report.metrics(frame.sidecar) if self.metrics_only else report.whole(frame.sidecar, source.name)
-        sys.stdout.write(text)
+        super().put(frame, source)
+        talk.say("hint", "the picture was not written: give -o FILE, or pipe on: … | imgedit …")
+
+
+class Metrics:
+    """The metrics as a table; named where there are several pictures."""
+
+    def __init__(self, *, named: bool) -> None:
+        self.named = named
+
+    def put(self, frame: Frame, source: Source) -> None:
+        head = f"{talk.printable(source.name)}\n" if self.named else ""
+        sys.stdout.write(head + report.metrics(frame.sidecar))
         sys.stdout.flush()
 
 
@@ -66,49 +86,56 @@ class File:
 class Folder:
     """One file for each frame: named after its source, or numbered where they come through a pipe."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, taken: Container[str] = ()) -> None:
         self.folder = folder
+        self.taken = taken
         self.count = 0
 
     def put(self, frame: Frame, source: Source) -> None:
-        self.count += 1
         # never a name out of a sidecar: metadata is no path to write to
-        name = f"{self.count:06}.png" if source.path is None else source.path.stem + ".png"
-        codec.write_file(frame, self.folder / name)
+        stem = self._number() if source.path is None else source.path.stem
+        codec.write_file(frame, self.folder / f"{stem}.png")
+
+    def _number(self) -> str:
+        while True:
+            self.count += 1
+            if (stem := f"{self.count:06}") not in self.taken:
+                return stem
 
 
 class Difference:
-    """The difference picture of a comparison, as a file or on standard output."""
+    """The difference picture of a comparison goes to *pictures*, its numbers to *numbers*."""
 
-    def __init__(self, inner: Sink) -> None:
-        self.inner = inner
-        self.report = Report(metrics_only=True)
+    def __init__(self, pictures: Sink, numbers: Sink | None) -> None:
+        self.pictures = pictures
+        self.numbers = numbers
 
     def put(self, frame: Frame, source: Source) -> None:
         grey = frame.planes["difference"][:, :, None].repeat(3, axis=2)
-        name = source.path.name if source.path else None
+        name = codec.show(source.path.name) if source.path else None
         image = ImageInfo("", frame.rows, frame.columns, "uint8", "L", name)
-        self.inner.put(described(Frame(grey, sidecar=Sidecar(image=image))), source)
-        if not isinstance(self.inner, Stream):
-            self.report.put(frame, source)
+        self.pictures.put(described(Frame(grey, sidecar=Sidecar(image=image))), source)
+        if self.numbers is not None:
+            self.numbers.put(frame, source)
 
 
 def plan(output: str | None, sources: Sequence[Source], *, json: bool) -> Sink:
     """Return the sink for -o *output*. Raises UsageError or FileError before any work is done."""
     if output is None or output == "-":
+        if sys.stdout is None:
+            raise FileError("standard output is closed", "give -o FILE")
         if json:
             return Lines()
         if sys.stdout.isatty():
             if output == "-":
                 raise UsageError("pictures do not go to a terminal", "give -o FILE, or pipe on: … | imgedit …")
-            return Report()
+            return Unwritten()
         return Stream()
     if json:
         raise UsageError("--json writes to standard output", "leave out -o, or --json (files have their JSON anyway)")
     path = Path(output)
     if path.is_dir() or output.endswith("/") or (len(sources) > 1 and path.suffix.lower() != ".png"):
-        _check_folder(path, sources)
-        return Folder(path)
+        return _folder(path, sources)
     if len(sources) > 1:
         raise UsageError(f"{len(sources)} pictures do not go into one file {output!r}", "give a folder: -o FOLDER/")
     if path.suffix.lower() != ".png":
@@ -121,18 +148,26 @@ def _png(path: Path) -> str:
     return f"-o {path.with_suffix('.png')}" if path.name else "-o out.png"
 
 
-def _check_folder(folder: Path, sources: Sequence[Source]) -> None:
+def _folder(folder: Path, sources: Sequence[Source]) -> Folder:
+    """Return the sink for *folder*; UsageError where two sources would write one file."""
     if not folder.is_dir():
-        raise FileError(f"there is no folder {str(folder)!r}", f"mkdir -p {folder}")
-    taken: dict[str, Path] = {}
+        raise FileError(f"there is no folder {codec.show(folder)!r}", f"mkdir -p {codec.show(folder)}")
+    stems: dict[str, Path] = {}
     for source in sources:
-        if source.path is None:
-            continue
-        name = source.path.stem + ".png"
-        if name in taken:
-            raise UsageError(
-                f"{str(taken[name])!r} and {str(source.path)!r} would both be written to {str(folder / name)!r}",
-                "rename one of them, or do them one after the other into two folders",
-            )
-        taken[name] = source.path
-        codec.check_writable(folder / name)
+        if source.path is not None:
+            if source.path.stem in stems:
+                raise _clash(stems[source.path.stem], source.path)
+            stems[source.path.stem] = source.path
+            codec.check_writable(folder / f"{source.path.stem}.png")
+    for stem, path in stems.items():
+        picture, dot, plane = stem.rpartition(".")
+        if dot and picture in stems and _PLANE.fullmatch(plane):
+            raise _clash(stems[picture], path)
+    return Folder(folder, stems)
+
+
+def _clash(one: Path, other: Path) -> UsageError:
+    return UsageError(
+        f"{codec.show(one)!r} and {codec.show(other)!r} would write the same file",
+        "rename one of them, or do them one after the other into two folders",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imgedit import codec
-from imgedit.errors import FileError, UsageError
+from imgedit.errors import FileError, ImgeditError, UsageError
 
 PICTURES = frozenset(
     {
@@ -34,27 +35,34 @@ PICTURES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, or standard input (*path* None). *params*: what this source alone changes in the first call."""
+    """A file, or standard input (*path* None). *params*: what this source alone changes in the first call.
+
+    *fault*: why it cannot be read, known beforehand.
+    """
 
     path: Path | None
     params: Mapping[str, Any] = field(default_factory=dict)
+    fault: ImgeditError | None = None
 
     @property
     def name(self) -> str:
-        return "-" if self.path is None else str(self.path)
+        return "-" if self.path is None else codec.show(self.path)
 
     def frames(self, limits: codec.Limits) -> Iterator[Any]:
         """Yield its frames: one of a file, any number of a stream."""
+        if self.fault is not None:
+            raise self.fault
         if self.path is None:
             yield from codec.read_stream(sys.stdin.buffer, limits)
         else:
             yield codec.read_file(self.path, limits)
 
 
-def expand(inputs: Sequence[str], files0_from: str | None = None) -> list[Source]:
+def expand(inputs: Sequence[str], files0_from: str | None = None, *, keep_going: bool = False) -> list[Source]:
     """Return the sources that *inputs* name, in order; none given means standard input.
 
-    Raises FileError for what does not exist, UsageError where standard input is a terminal.
+    Planes whose picture is among them are left out. Raises FileError for what does not exist (with *keep_going*
+    this becomes the source's fault), UsageError where standard input is a terminal.
     """
     names = list(inputs)
     if files0_from is not None:
@@ -63,12 +71,29 @@ def expand(inputs: Sequence[str], files0_from: str | None = None) -> list[Source
         names = _listed(files0_from)
         if not names:
             return []
-    paths = [path for name in names or ["-"] for path in _one(name)]
-    if paths.count(None) > 1:
+    sources: list[Source] = []
+    for name in names or ["-"]:
+        try:
+            sources += (Source(path) for path in _one(name))
+        except FileError as fault:
+            if not keep_going:
+                raise
+            sources.append(Source(Path(name), fault=fault))
+    streams = sum(source.path is None for source in sources)
+    if streams > 1:
         raise UsageError("standard input is given twice", "give - once")
-    if None in paths and sys.stdin.isatty():
+    if streams and sys.stdin is None:
+        raise FileError("standard input is closed", "give a file")
+    if streams and sys.stdin.isatty():
         raise UsageError("no picture is given, and standard input is a terminal", "give a file, or pipe a picture in")
-    return [Source(path) for path in paths]
+    listed = {source.path for source in sources}
+    return [s for s in sources if s.path is None or not (_picture_of(s.path) in listed and codec.is_side_file(s.path))]
+
+
+def _picture_of(path: Path) -> Path | None:
+    """Return the picture that *path* would be a plane of, by its name: ``x.png`` of ``x.mask.png``."""
+    stem, dot, _ = path.stem.rpartition(".")
+    return path.with_name(f"{stem}.png") if dot and stem else None
 
 
 def _one(name: str) -> list[Path | None]:
@@ -78,14 +103,17 @@ def _one(name: str) -> list[Path | None]:
     if path.is_dir():
         found = pictures(path)
         if not found:
-            raise FileError(f"there is no picture in the folder {name!r}", f"known are {', '.join(sorted(PICTURES))}")
+            raise FileError(
+                f"there is no picture in the folder {name!r}; the folders in it are not looked into",
+                f"give {name.rstrip('/')}/**/*.jpg in quotes, or a folder with pictures",
+            )
         return [*found]
     if not path.exists() and glob.has_magic(name):
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - keeps the form that was typed
         files = [Path(match) for match in matches if Path(match).is_file()]
         if not files:
             raise FileError(f"nothing matches {name!r}", "check the pattern, and that the shell did not change it")
-        return [*_without_planes(files)]
+        return [*files]
     return [path]
 
 
@@ -94,18 +122,8 @@ def pictures(folder: Path) -> list[Path]:
     try:
         files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != "." and p.is_file())
     except OSError as error:
-        raise FileError(f"cannot read the folder {str(folder)!r}: {error.strerror}", "check its permissions") from None
-    return _without_planes(files)
-
-
-def _without_planes(files: Sequence[Path]) -> list[Path]:
-    """Leave out ``x.mask.png`` and its like where ``x.png`` lies beside it."""
-
-    def is_plane(path: Path) -> bool:
-        stem, dot, plane = path.stem.rpartition(".")
-        return bool(dot and plane) and path.suffix == ".png" and path.with_name(stem + ".png").exists()
-
-    return [path for path in files if not is_plane(path)]
+        raise codec.file_error(error, folder, "read") from None
+    return [path for path in files if not codec.is_side_file(path)]
 
 
 def _listed(name: str) -> list[str]:
@@ -114,6 +132,6 @@ def _listed(name: str) -> list[str]:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise FileError(f"cannot read the list {name!r}: {error.strerror}", "give a file, or - for stdin") from None
-    import os
-
+    if b"\0" not in data and b"\n" in data:
+        raise UsageError(f"the list {name!r} is not NUL-delimited", "write it by: find FOLDER -print0")
     return [os.fsdecode(item) for item in data.split(b"\0") if item]

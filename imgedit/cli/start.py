@@ -25,15 +25,22 @@ def start(stage: Stage, options: Mapping[str, Any]) -> int:
     if stage.name == "compare" and "reference" not in given and len(inputs) == 2:
         return _compare_pairs(stage, options, given, inputs)
     call = Call(stage, stage.check(given), stage.name)
-    return run_calls([call], expand(inputs, options["files0_from"]), options)
+    return run_calls([call], expand(inputs, options["files0_from"], keep_going=options["keep_going"]), options)
 
 
 def run_calls(
-    calls: Sequence[Call], sources: Sequence[Source], options: Mapping[str, Any], folder: Path = Path()
+    calls: Sequence[Call],
+    sources: Sequence[Source],
+    options: Mapping[str, Any],
+    folder: Path = Path(),
+    *,
+    knows_input: bool = False,
 ) -> int:
     """Run checked calls on sources as the shared options say, and return the exit code."""
-    sink = sinks.plan(options["output"], sources, json=options["json"])
-    return _batch(calls, sources, sink, options, folder).run()
+    job = batch(calls, sources, sinks.plan(options["output"], sources, json=options["json"]), options)
+    job.folder = folder
+    job.knows_input = knows_input
+    return job.run()
 
 
 def limits(options: Mapping[str, Any]) -> codec.Limits:
@@ -46,17 +53,15 @@ def limits(options: Mapping[str, Any]) -> codec.Limits:
     return found
 
 
-def _batch(
-    calls: Sequence[Call], sources: Sequence[Source], sink: sinks.Sink, options: Mapping[str, Any], folder: Path
-) -> Batch:
+def batch(calls: Sequence[Call], sources: Sequence[Source], sink: sinks.Sink, options: Mapping[str, Any]) -> Batch:
+    """Return the batch that the shared options ask for."""
     return Batch(
         calls,
         sources,
         sink,
         limits(options),
-        folder=folder,
         keep_going=options["keep_going"],
-        strict=options["strict"],
+        strict=options.get("strict", False),
         quiet=options["quiet"],
         deliver_verdicts=not isinstance(sink, sinks.Stream | sinks.File | sinks.Folder),
     )
@@ -64,36 +69,44 @@ def _batch(
 
 def _compare_pairs(stage: Stage, options: Mapping[str, Any], given: dict[str, Any], inputs: Sequence[str]) -> int:
     """Compare PICTURE with REFERENCE, or two folders name by name; -o takes the difference picture."""
-    sources = _pairs(*inputs)
+    if options["files0_from"] is not None:
+        raise UsageError("--files0-from and INPUT are both given", "give one of them")
+    sources = _pairs(*inputs, keep_going=options["keep_going"])
     output = options["output"]
-    sink: sinks.Sink
+    sink: sinks.Sink = sinks.Lines() if options["json"] else sinks.Metrics(named=len(sources) > 1)
+    job = batch([], sources, sink, options)
+    job.measure = options["json"]
     if output is not None:
         given["difference"] = True
-        sink = sinks.Difference(sinks.plan(output, sources, json=options["json"]))
-    else:
-        sink = sinks.Lines() if options["json"] else sinks.Report(metrics_only=True)
-    call = Call(stage, stage.check({**given, "reference": "-"}), stage.name)
-    batch = _batch([call], sources, sink, options, Path())
-    batch.measure = isinstance(sink, sinks.Lines)
-    return batch.run()
+        pictures_ = sinks.plan(output, sources, json=False)
+        if options["json"] and isinstance(pictures_, sinks.Stream):
+            raise UsageError("--json and the difference picture would both go to standard output", "give -o FILE")
+        job.sink = sinks.Difference(pictures_, None if isinstance(pictures_, sinks.Stream) else sink)
+    job.calls = [Call(stage, stage.check({**given, "reference": "-"}), stage.name)]
+    return job.run()
 
 
-def _pairs(one: str, other: str) -> list[Source]:
+def _pairs(one: str, other: str, *, keep_going: bool) -> list[Source]:
     first, second = Path(one), Path(other)
     if first.is_dir() != second.is_dir():
         raise UsageError("one is a folder and the other is not", "compare two files, or two folders")
     if not first.is_dir():
         if other == "-":
             raise UsageError("the reference cannot come from standard input", "imgedit compare - REFERENCE")
-        return [Source(None if one == "-" else first, {"reference": other})]
-    references = {path.stem: path for path in pictures(second)}
+        return [Source(None if one == "-" else first, {"reference": _path(second)})]
+    lists = [{path.stem: path for path in pictures(folder)} for folder in (first, second)]
+    alone = sorted(lists[0].keys() ^ lists[1].keys())
+    if alone and not keep_going:
+        shown = ", ".join(map(repr, alone[:10])) + (" …" if len(alone) > 10 else "")
+        raise FileError(f"{len(alone)} pictures are in one folder only: {shown}", "compare the others: --keep-going")
     sources = []
-    for path in pictures(first):
-        partner = references.pop(path.stem, None)
-        if partner is None:
-            raise FileError(f"{str(second)!r} has no picture called {path.stem!r}", f"it would be compared with {path}")
-        sources.append(Source(path, {"reference": str(partner)}))
-    if references:
-        lone = next(iter(references.values()))
-        raise FileError(f"{str(first)!r} has no picture called {lone.stem!r}", f"it would be compared with {lone}")
+    for stem in sorted(lists[0].keys() | lists[1].keys()):
+        path, reference = (found.get(stem) for found in lists)
+        fault = None if path and reference else FileError(f"{stem!r} is in one folder only", "put it into both")
+        sources.append(Source(path or reference, {"reference": _path(reference or second)}, fault))
     return sources
+
+
+def _path(path: Path) -> str:
+    """Return a path that cannot be mistaken for the @name of a step."""
+    return f"./{path}" if str(path).startswith("@") else str(path)

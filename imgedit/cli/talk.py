@@ -16,10 +16,13 @@ _COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
 
 def say(kind: str, text: str) -> None:
     """Print ``kind: text`` on stderr; coloured on a terminal, unless NO_COLOR is set."""
-    # text may come from file names and sidecars: no control characters reach the terminal
-    safe = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
     with contextlib.suppress(OSError):
-        click.echo(click.style(f"{kind}:", fg=_COLOURS.get(kind)) + " " + safe, err=True, color=_colour())
+        click.echo(click.style(f"{kind}:", fg=_COLOURS.get(kind)) + " " + printable(text), err=True, color=_colour())
+
+
+def printable(text: str) -> str:
+    """Return *text* without control characters: file names and sidecars come from anywhere."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def error(fault: ImgeditError, name: str | None = None) -> None:
@@ -31,7 +34,7 @@ def error(fault: ImgeditError, name: str | None = None) -> None:
 def _colour() -> bool | None:
     import os
 
-    return False if os.environ.get("NO_COLOR") else None
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def listen(*, quiet: bool, verbose: bool) -> None:
@@ -51,7 +54,7 @@ def listen(*, quiet: bool, verbose: bool) -> None:
 @contextlib.contextmanager
 def progress(total: int | None, *, quiet: bool) -> Iterator[Progress]:
     """Yield an object to be advanced; it shows a bar on a terminal only, and only for several pictures."""
-    if quiet or not sys.stderr.isatty() or total == 1:
+    if quiet or sys.stderr is None or not sys.stderr.isatty() or total == 1:
         yield Progress()
         return
     from rich.console import Console

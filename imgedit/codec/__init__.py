@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from imgedit.codec.atomic import atomic, check_writable, file_error, save_bytes, show
+from imgedit.codec.atomic import file_error, show
 from imgedit.codec.files import (
+    check_writable,
     is_side_file,
     plane_path,
     planned_paths,
     read_file,
-    read_sidecar,
-    side_paths,
     sidecar_path,
     write_file,
 )
@@ -18,18 +17,14 @@ from imgedit.codec.stream import read_stream, write_stream
 
 __all__ = [
     "Limits",
-    "atomic",
     "check_writable",
     "file_error",
     "is_side_file",
     "plane_path",
     "planned_paths",
     "read_file",
-    "read_sidecar",
     "read_stream",
-    "save_bytes",
     "show",
-    "side_paths",
     "sidecar_path",
     "write_file",
     "write_stream",

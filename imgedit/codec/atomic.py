@@ -7,12 +7,9 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from imgedit.errors import FileError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: what a file system or kernel without anonymous files answers
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS, errno.ENOENT, errno.EPERM, errno.EXDEV}
@@ -52,7 +49,9 @@ def file_error(error: OSError | ValueError, path: str | os.PathLike[str], doing:
 
 
 class Pending:
-    """A file that is being written beside its place: :meth:`commit` puts it there, :meth:`discard` leaves no trace.
+    """A file that is being written beside its place: :meth:`flush`, then :meth:`commit` puts it there.
+
+    :meth:`discard` leaves no trace of one that was not committed.
 
     Where the system can, the file has no name before it is whole (O_TMPFILE), so that even a killed
     process leaves nothing behind. Rights are those of the file replaced, or as the umask says.
@@ -98,8 +97,7 @@ class Pending:
             raise file_error(error, self.path, "written") from None
 
     def commit(self) -> None:
-        """Put the whole file in its place."""
-        self.flush()
+        """Put the file, whole and flushed, in its place."""
         try:
             if self._named is None:
                 self._link()
@@ -168,31 +166,3 @@ def _mode(path: Path) -> int | None:
     if not os.access(path, os.W_OK):
         raise FileError(f"{name} is write-protected", f"chmod u+w {name}")
     return stat.S_IMODE(found.st_mode)
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open *path* for writing; the file appears, or is replaced, when the block ends without an exception.
-
-    Raises FileError with a hint: folder missing, read-only, disk full, a symbolic link, ….
-    """
-    pending = Pending(Path(path))
-    try:
-        try:
-            yield pending.file
-        except OSError as error:
-            raise file_error(error, path, "written") from None
-        pending.commit()
-    finally:
-        pending.discard()
-
-
-def save_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write *data* to *path*, whole or not at all."""
-    with atomic(path) as file:
-        file.write(data)
-
-
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise the FileError that writing *path* would end in, before any work is done for it."""
-    Pending(Path(path)).discard()

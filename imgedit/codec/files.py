@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import errno
 import logging
 import os
 import re
@@ -17,7 +17,7 @@ from imgedit.codec.atomic import Pending, file_error, show
 from imgedit.codec.chunks import SIGNATURE, Source
 from imgedit.codec.limits import Limits
 from imgedit.codec.png import PLANE, Picture
-from imgedit.codec.samples import header_for
+from imgedit.codec.samples import header_for, to_eight
 from imgedit.codec.stream import MASK
 from imgedit.codec.trust import parse_sidecar, settle
 from imgedit.errors import DataError, FileError, UsageError
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("imgedit")
 
 AnyPath = str | os.PathLike[str]
+
+#: a sidecar written here begins so
+_OURS = re.compile(rb'\s*\{\s*"schema"\s*:\s*"imgedit/')
+#: no reference to a plane beside is longer: name, NUL, digest
+_REFERENCE_BYTES = 32 + 1 + 71
 
 
 def sidecar_path(path: AnyPath) -> Path:
@@ -58,24 +63,25 @@ def planned_paths(frame: Frame, path: AnyPath) -> list[Path]:
     return [*(plane_path(path, name) for name in stream.all_planes(frame)), path, sidecar_path(path)]
 
 
-def side_paths(path: AnyPath, limits: Limits | None = None) -> list[Path]:
-    """Return the files that lie beside the picture *path* and belong to it: sidecar, mask and further planes."""
-    names = [MASK, *_scan(Path(path), limits or Limits())[1]]
-    found = [sidecar_path(path), *(plane_path(path, name) for name in dict.fromkeys(names))]
-    return [side for side in found if side.is_file()]
-
-
-def is_side_file(path: AnyPath, limits: Limits | None = None) -> bool:
+def is_side_file(path: AnyPath) -> bool:
     """Tell whether *path* is the mask or another plane of a picture beside it, and so no picture of its own."""
     path = Path(path)
     stem, dot, name = path.stem.rpartition(".")
     picture = path.with_name(stem + ".png") if dot and stem else path
-    if path.suffix != ".png" or picture == path or not picture.is_file():
+    if path.suffix != ".png" or picture == path:
         return False
     try:
-        return name == MASK or name in _scan(picture, limits or Limits())[1]
+        return _is_file(picture) and (name == MASK or name in _plane_names(picture))
     except (DataError, FileError):  # a damaged neighbour says nothing of this file
         return False
+
+
+def check_writable(path: AnyPath) -> None:
+    """Raise the FileError that writing the picture *path* and its sidecar would end in, before any work is done."""
+    beside = sidecar_path(path)
+    for each in (Path(path), beside):
+        Pending(each).discard()
+    _refuse_foreign(beside)
 
 
 def write_file(frame: Frame, path: AnyPath) -> list[Path]:
@@ -83,18 +89,20 @@ def write_file(frame: Frame, path: AnyPath) -> list[Path]:
 
     All are written under no name first; then the planes appear, the picture, and the sidecar last, so that
     a failure leaves the files of before, and a kill leaves only whole ones. Nothing is ever deleted: a
-    plane of an earlier picture stays where it is, and is not believed. Raises FileError, UsageError.
+    plane of an earlier picture stays where it is, and is not believed. Raises UsageError, and FileError also
+    where another program's JSON lies in the place of the sidecar.
     """
-    frame, path = stream.described(frame), Path(path)
+    frame, path = stream.identified(frame), Path(path)
     paths = planned_paths(frame, path)
     stale = plane_path(path, MASK)
-    if frame.mask is None and stale.exists():
+    if frame.mask is None and _is_file(stale):
         log.warning("%s is from before: %s has no mask now", show(stale), show(path))
     with contextlib.ExitStack() as stack:
         files = []
         for each in paths:
             files.append(Pending(each))
             stack.callback(files[-1].discard)
+        _refuse_foreign(paths[-1])
         try:
             for pending, plane in zip(files, stream.all_planes(frame).values()):
                 stream.write_plane(pending.file, plane)
@@ -132,14 +140,27 @@ def read_file(path: AnyPath, limits: Limits | None = None) -> Frame:
     return settle(frame, sidecars, picture.mode, show(path.name), name)
 
 
-def read_sidecar(path: AnyPath, limits: Limits | None = None) -> Sidecar | None:
-    """Return the sidecar beside or inside the picture *path* without decoding it, so not compared with its pixels."""
-    path, limits = Path(path), limits or Limits()
-    beside = _read_sidecar(path, limits)
-    if beside is not None:
-        return beside
-    text = _scan(path, limits)[0]
-    return None if text is None else parse_sidecar(text, show(path), "write the picture again without its metadata")
+def _is_file(path: Path) -> bool:
+    """Tell whether *path* is a file; a name too long to be one is none. Raises FileError."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise file_error(error, path, "read") from None
+
+
+def _refuse_foreign(beside: Path) -> None:
+    """Raise FileError when *beside*, where a sidecar is to go, is a file that no imgedit wrote."""
+    if not _is_file(beside):
+        return
+    with _opened(beside) as file:
+        head = Source(file, show(beside)).read(1000)
+    if not _OURS.match(head):
+        raise FileError(
+            f"{show(beside)} is not by imgedit, and its sidecar would replace it",
+            f"move it away: mv {show(beside)} {show(beside)}.old",
+        )
 
 
 @contextlib.contextmanager
@@ -171,22 +192,18 @@ def _read_picture(path: Path, limits: Limits) -> tuple[Picture, bool]:
         from imgedit.codec import foreign
 
         if not file.seekable():
-            most = 8 * limits.pixels
-            return foreign.read(io.BytesIO(head + source.read(most)), limits, name), False
+            return foreign.read(foreign.collect(source, head, limits), limits, name), False
         file.seek(0)
         return foreign.read(file, limits, name), False
 
 
 def _read_sidecar(path: Path, limits: Limits) -> Sidecar | None:
     beside = sidecar_path(path)
-    try:
-        if not beside.is_file():
-            return None
-    except (OSError, ValueError):
+    if not _is_file(beside):
         return None
     with _opened(beside) as file:
         text = Source(file, show(beside)).read(limits.sidecar_bytes + 1)
-    hint = f"delete {show(beside)}"
+    hint = f"move it away if it is not by imgedit: mv {show(beside)} {show(beside)}.old; delete it if nobody needs it"
     if len(text) > limits.sidecar_bytes:
         raise DataError(f"{show(beside)} is larger than {limits.sidecar_bytes:,} bytes", hint)
     return parse_sidecar(text, show(beside), hint)
@@ -198,7 +215,7 @@ def _with_planes(frame: Frame, path: Path, beside: dict[str, str], sidecars: lis
     size = (frame.rows, frame.columns)
     for name, digest in beside.items():
         place = plane_path(path, name)
-        if not place.is_file():
+        if not _is_file(place):
             log.warning("%s: its plane %r is not there: %s", show(path), name, show(place))
             continue
         if name == MASK:
@@ -209,7 +226,7 @@ def _with_planes(frame: Frame, path: Path, beside: dict[str, str], sidecars: lis
         else:
             log.warning("%s was changed since %s was written; it is not used", show(place), show(path))
     mask, place = frame.mask, plane_path(path, MASK)
-    if mask is None and place.is_file():
+    if mask is None and _is_file(place):
         if MASK in beside or not sidecars or any(sidecar.mask for sidecar in sidecars):
             mask = _read_plane(place, size, limits)
         else:
@@ -234,31 +251,24 @@ def _read_plane(path: Path, size: tuple[int, int], limits: Limits) -> Plane:
         raise DataError(f"{name} has colours; a mask is grey", "0 keeps, 255 changes: save it as grey, or delete it")
     if frame.alpha is not None and frame.alpha.min() < frame.full_scale:
         raise DataError(f"{name} is partly transparent; a mask is opaque", "save it without alpha, or delete it")
-    if grey.dtype.itemsize > 1:
-        grey = (grey // 257).astype(np.uint8) + (grey % 257 > 128)
-    return np.ascontiguousarray(grey, np.uint8)
+    return to_eight(grey)
 
 
-def _scan(path: Path, limits: Limits) -> tuple[bytes | None, list[str]]:
-    """Return the embedded sidecar and the names of the planes beside, from the chunks before the picture data."""
-    text: bytes | None = None
-    names: list[str] = []
+def _plane_names(path: Path) -> set[str]:
+    """Return the names of the planes that the picture *path* says lie beside it, without decoding it."""
+    names: set[str] = set()
     with _opened(path) as file:
         source = Source(file, show(path))
         if source.read(8) != SIGNATURE:
-            return None, []
+            return names
         while True:
             kind, length = chunks.read_head(source)
             if kind in ("IDAT", "IEND"):
-                return text, names
-            if kind in ("iTXt", PLANE) and length <= limits.sidecar_bytes + 100:
-                body = chunks.read_body(source, kind, length)
-                if kind == PLANE:
-                    name, _, rest = body.partition(b"\0")
-                    if re.fullmatch(rb"[a-z][a-z0-9_-]{0,31}", name) and rest.startswith(b"sha256:"):
-                        names.append(name.decode("ascii"))
-                else:
-                    text = chunks.check_text(kind, body, limits, show(path)) or text
+                return names
+            if kind == PLANE and length <= _REFERENCE_BYTES:
+                name, _, rest = chunks.read_body(source, kind, length).partition(b"\0")
+                if re.fullmatch(rb"[a-z][a-z0-9_-]{0,31}", name) and rest.startswith(b"sha256:"):
+                    names.add(name.decode("ascii"))
             else:
                 for _ in source.pieces(length + 4, f"chunk {kind}"):
                     pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import re
@@ -12,13 +13,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from imgedit.codec.limits import Limits, damaged
+from imgedit.codec.limits import MIB, Limits, damaged
 from imgedit.codec.png import Picture
+from imgedit.codec.samples import MODES
 from imgedit.errors import DataError, ImgeditError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+    from imgedit.codec.chunks import Source
 
 log = logging.getLogger("imgedit")
 
@@ -31,6 +37,28 @@ _TIFF_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 _EXIF_IFD, _GPS_IFD, _BITS = 0x8769, 0x8825, 0x0102
 _DEEP_HINT = "convert it first, for instance: `convert in.tif -depth 16 out.png`"
 _LOCK = threading.Lock()
+#: how much of a pipe is read before something in it must look like a picture
+_HEAD = 1 << 16
+
+
+def collect(source: Source, begin: bytes, limits: Limits) -> io.BytesIO:
+    """Return the rest of a pipe, whose first bytes *begin* have been read, as a file that can be sought in.
+
+    Raises DataError as soon as it is known: after 64 KiB when no format begins so, and beyond what the
+    largest picture can need.
+    """
+    data = io.BytesIO()
+    data.write(begin + source.read(_HEAD - len(begin)))
+    with _guarded(limits, source.name):
+        _identify(data.getvalue())
+    # eight bytes for each pixel, uncompressed, and metadata
+    most = 8 * limits.pixels + 64 * MIB
+    while part := source.read(MIB):
+        data.write(part)
+        if data.tell() > most:
+            raise DataError(f"{source.name}: more than {most:,} bytes and no PNG", "give a picture, or --max-pixels")
+    data.seek(0)
+    return data
 
 
 def read(file: BinaryIO, limits: Limits, name: str) -> Picture:
@@ -39,13 +67,23 @@ def read(file: BinaryIO, limits: Limits, name: str) -> Picture:
     Raises DataError for what is no picture, damaged, too large (checked before decoding), or deeper than
     16 bits. Metadata that PNG can carry (profile, EXIF, XMP, resolution) is carried.
     """
+    with _guarded(limits, name) as caught:
+        picture = _read(file, limits, name)
+    for text in dict.fromkeys(str(item.message) for item in caught):
+        log.warning("%s: %s", name, text)
+    return picture
+
+
+@contextlib.contextmanager
+def _guarded(limits: Limits, name: str) -> Iterator[list[warnings.WarningMessage]]:
+    """Hold Pillow to the limits; collect its warnings; turn whatever it raises into a DataError."""
     from PIL import Image, UnidentifiedImageError
 
     with _LOCK, warnings.catch_warnings(record=True) as caught:  # Pillow's limit and its warnings are global
         warnings.simplefilter("always")
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.pixels
         try:
-            picture = _read(file, limits, name)
+            yield caught
         except (ImgeditError, MemoryError):
             raise
         except Image.DecompressionBombError:
@@ -58,19 +96,43 @@ def read(file: BinaryIO, limits: Limits, name: str) -> Picture:
             raise damaged(name, f"the picture cannot be decoded: {str(error)[:200] or type(error).__name__}") from None
         finally:
             Image.MAX_IMAGE_PIXELS = before
-    for text in dict.fromkeys(str(item.message) for item in caught):
-        log.warning("%s: %s", name, text)
-    return picture
+
+
+def _formats(begin: bytes) -> list[str]:
+    """Return the formats that a file with this beginning may have, for Pillow."""
+    from PIL import Image
+
+    Image.preinit()
+    if begin[:2] != b"\xff\xd8":  # JPEG is among the few that preinit() knows
+        Image.init()
+    return [kind for kind in Image.ID if kind not in _REFUSED]
+
+
+def _identify(head: bytes) -> None:
+    """Raise UnidentifiedImageError when no format begins like *head*.
+
+    Most can tell by their first bytes; the few that have no signature by their header, which lies in front.
+    """
+    from PIL import Image
+
+    shy = []
+    for kind in _formats(head):
+        accept = Image.OPEN[kind][1]
+        if accept is None:
+            shy.append(kind)
+            continue
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open() does
+            if accept(head[:16]):
+                return
+    Image.open(io.BytesIO(head), formats=shy).close()
 
 
 def _read(file: BinaryIO, limits: Limits, name: str) -> Picture:
     from PIL import Image
 
-    Image.preinit()
-    if file.read(4)[:2] != b"\xff\xd8":  # JPEG is among the few that preinit() knows
-        Image.init()
+    formats = _formats(file.read(2))
     file.seek(0)
-    with Image.open(file, formats=[kind for kind in Image.ID if kind not in _REFUSED]) as image:
+    with Image.open(file, formats=formats) as image:
         columns, rows = image.size
         limits.check_size(rows, columns, name)
         kind, mode = str(image.format), image.mode
@@ -92,7 +154,8 @@ def _read(file: BinaryIO, limits: Limits, name: str) -> Picture:
 def _name(mode: str, info: dict[Any, Any]) -> str:
     base = {"I;16B": "I;16", "I;16L": "I;16", "I;16N": "I;16", "I": "I;16", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}
     mode = base.get(mode, mode)
-    return mode + "A" if "transparency" in info and mode in ("L", "RGB", "P") else mode
+    mode += "A" if "transparency" in info and mode in ("L", "RGB", "P") else ""
+    return mode if mode in MODES else "RGB"
 
 
 def _arrays(image: Image, kind: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -169,7 +232,8 @@ def _deep(image: Image, file: BinaryIO, name: str) -> tuple[NDArray[Any], NDArra
     file.seek(0)
     level = cv2.utils.logging.setLogLevel(0)  # damage is our own error, not a line of OpenCV's on stderr
     try:
-        data: NDArray[Any] | None = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+        whole = file.getbuffer() if isinstance(file, io.BytesIO) else file.read()
+        data: NDArray[Any] | None = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_UNCHANGED)
     finally:
         cv2.utils.logging.setLogLevel(level)
     columns, rows = image.size

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from imgedit.errors import DataError
 
 MIB = 1 << 20
+MOST_PLANES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Upper bounds that are checked before anything is decoded or allocated.
 
-    *pixels*: rows × columns. *chunk_bytes*: one metadata chunk, also after inflation; all of them together
+    *pixels*: rows × columns; the planes of a picture, 8 at most, may have three times as many together, which
+    is as many bytes as 8-bit RGB. *chunk_bytes*: one metadata chunk, also after inflation; all of them together
     may take four times as much. *sidecar_bytes*: the JSON text.
     """
 
     pixels: int = 256_000_000
     chunk_bytes: int = 16 * MIB
-    sidecar_bytes: int = 16 * MIB
+    sidecar_bytes: int = 4 * MIB
 
     def check_size(self, rows: int, columns: int, name: str) -> None:
         """Raise DataError when a picture of this size is empty or too large."""
@@ -29,6 +31,16 @@ class Limits:
             raise DataError(
                 f"{name}: the picture is {columns}×{rows}, {rows * columns:,} pixels; the limit is {self.pixels:,}",
                 f"if you trust it: --max-pixels {rows * columns}",
+            )
+
+    def check_planes(self, count: int, rows: int, columns: int, name: str) -> None:
+        """Raise DataError when *count* planes of this size are too many."""
+        if count > MOST_PLANES:
+            raise damaged(name, f"there are more than {MOST_PLANES} planes")
+        if count * rows * columns > 3 * self.pixels:
+            raise DataError(
+                f"{name}: {count} planes of {columns}×{rows} have more than {3 * self.pixels:,} pixels together",
+                f"if you trust it: --max-pixels {-(-count * rows * columns // 3)}",
             )
 
 

@@ -30,7 +30,7 @@ _TEXT = ("tEXt", "zTXt", "iTXt")
 #: metadata that is carried, with the length it must have; 0: any
 _CARRIED = {"gAMA": 4, "cHRM": 32, "sRGB": 1, "cICP": 4, "mDCV": 24, "cLLI": 8, "pHYs": 9, "eXIf": 0}
 _ONCE = frozenset({"PLTE", "tRNS", "iCCP", *_CARRIED})
-_MOST_CHUNKS, _MOST_PLANES = 10_000, 32
+_MOST_CHUNKS = 10_000
 
 
 @dataclass(slots=True)
@@ -214,8 +214,7 @@ class _Reader:
         header, name = self._header, self._name
         if length > header.rows * (header.columns + 1) * 2 + MIB:
             raise damaged(name, "a plane is larger than the picture")
-        if len(self._planes) >= _MOST_PLANES:
-            raise damaged(name, f"there are more than {_MOST_PLANES} planes")
+        self._limits.check_planes(len(self._planes) + 1, header.rows, header.columns, name)
         return chunks.read_body(self._source, PLANE, length)
 
     def _sort(self, kind: str, body: bytes) -> None:

@@ -22,7 +22,9 @@ _CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 _DEPTHS = {GREY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8, 16), RGBA: (8, 16)}
 _MODES = {GREY: "L", RGB: "RGB", PALETTE: "P", GREY_ALPHA: "LA", RGBA: "RGBA"}
 #: modes whose frames go out as grey as long as they are grey
-GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "LA;16"})
+GREY_MODES = frozenset({"1", "L", "LA", "I;16", "LA;16"})
+#: every mode that a picture read here may have had
+MODES = GREY_MODES | {"P", "PA", "RGB", "RGBA", "RGB;16", "RGBA;16", "CMYK", "YCbCr", "LAB", "HSV"}
 #: first row, first column, row step, column step of the passes of Adam7
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
@@ -200,3 +202,11 @@ def raw_rows(
         samples[..., -1] = alpha[start:stop]
     raw[:, 1:] = samples.reshape(len(part), -1).view(np.uint8)
     return raw
+
+
+def to_eight(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return uint8 or uint16 *samples* as uint8: 16 bits divided by 257, rounded to nearest."""
+    if samples.dtype.itemsize == 1:
+        return np.ascontiguousarray(samples, np.uint8)
+    whole, rest = np.divmod(samples, np.uint16(257))  # (v + 128) // 257 would overflow
+    return (whole + (rest > 128)).astype(np.uint8)

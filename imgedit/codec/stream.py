@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from imgedit.codec import chunks, exif, png
 from imgedit.codec.atomic import file_error
 from imgedit.codec.chunks import SIGNATURE, Source
-from imgedit.codec.limits import MIB, Limits, damaged
+from imgedit.codec.limits import MOST_PLANES, Limits, damaged
 from imgedit.codec.png import PLANE, Picture
 from imgedit.codec.samples import GREY, RGB, RGBA, Header, header_for
-from imgedit.codec.trust import describe, parse_sidecar, settle
+from imgedit.codec.trust import fresh, parse_sidecar, settle
 from imgedit.errors import DataError, OutOfMemory
 from imgedit.frame import Frame, plane_digest
 
@@ -70,7 +70,7 @@ def write_stream(file: BinaryIO, frame: Frame) -> None:
     BrokenPipeError passes through when the reader went away; any other failure is a FileError.
     """
     _widen(file)
-    frame = described(frame)
+    frame = identified(frame)
     planes = [(PLANE, name.encode() + b"\0" + plane_png(plane)) for name, plane in all_planes(frame).items()]
     before = [*metadata(frame), ("iTXt", chunks.pack_sidecar(frame.sidecar.to_json()))]
     try:
@@ -87,13 +87,8 @@ def _read_foreign(source: Source, head: bytes, limits: Limits, source_name: str 
 
     if not head:
         raise DataError(f"{source.name}: the input is empty", "give a picture: `imgedit CMD in.png`, or pipe one in")
-    # eight bytes for each pixel, uncompressed, and metadata: more cannot be needed
-    most = 8 * limits.pixels + 64 * MIB
     with out_of_memory(source.name):
-        data = io.BytesIO(head + source.read(most))
-        if source.read(1):
-            raise DataError(f"{source.name}: more than {most:,} bytes and no PNG", "give a picture, or --max-pixels")
-        picture = foreign.read(data, limits, source.name)
+        picture = foreign.read(foreign.collect(source, head, limits), limits, source.name)
         frame, _ = assemble(picture, limits, source.name)
     return settle(frame, [], picture.mode, source_name, source.name)
 
@@ -181,19 +176,22 @@ def embedded_sidecars(picture: Picture, name: str) -> list[Sidecar]:
 # --- from a frame to chunks ----------------------------------------------------------------------------
 
 
-def described(frame: Frame) -> Frame:
+def identified(frame: Frame) -> Frame:
     """Return *frame* with a sidecar that says which picture it is about."""
     if frame.sidecar.image is not None:
         return frame
-    return frame.with_sidecar(image=describe(frame, "RGB" if frame.alpha is None else "RGBA", None))
+    return fresh(frame, "RGB" if frame.alpha is None else "RGBA", None)
 
 
 def all_planes(frame: Frame) -> Mapping[str, Plane]:
-    """Return the mask, where there is one, and the planes, by name; DataError for a name that cannot be one."""
+    """Return the mask, where there is one, and the planes, by name; DataError for a wrong name or too many."""
     for name in frame.planes:
         if not _PLANE_NAME.fullmatch(name) or name == MASK:
             raise DataError(f"{name!r} is no name for a plane", "use a-z, 0-9, - and _, beginning with a letter")
-    return dict(frame.planes) if frame.mask is None else {MASK: frame.mask, **frame.planes}
+    planes = dict(frame.planes) if frame.mask is None else {MASK: frame.mask, **frame.planes}
+    if len(planes) > MOST_PLANES:
+        raise DataError(f"{len(planes)} planes: a file holds {MOST_PLANES}", "leave some out of Frame.planes")
+    return planes
 
 
 def metadata(frame: Frame) -> list[tuple[str, bytes]]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgedit.codec.samples import MODES
 from imgedit.errors import DataError
-from imgedit.frame import ImageInfo, MaskInfo, Sidecar, Step, plane_digest
+from imgedit.frame import MASK_CONVENTION, ImageInfo, MaskInfo, Sidecar, Step, plane_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from imgedit.frame import Frame, Plane
 
 log = logging.getLogger("imgedit")
 
 _DEEPEST = 48
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def parse_sidecar(text: bytes, where: str, hint: str) -> Sidecar:
@@ -27,32 +29,59 @@ def parse_sidecar(text: bytes, where: str, hint: str) -> Sidecar:
     What is accepted here can be written again: no lone surrogates, no infinities, no nesting beyond 48.
     """
     try:
-        decoded = text.decode("utf-8")
-        depth = deepest = 0
-        for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", decoded)):
-            depth += 1 if bracket in "[{" else -1
-            deepest = max(deepest, depth)
-        if deepest > _DEEPEST:
-            raise DataError(f"the sidecar is nested more than {_DEEPEST} deep", hint)
-        sidecar = Sidecar.from_json(decoded)
+        sidecar = Sidecar.from_json(text.decode("utf-8"))
+        _check(sidecar, hint)
         sidecar.to_json().encode("utf-8")
     except DataError as error:
         raise DataError(f"{where}: {error.message}", hint) from None
     except (ValueError, TypeError, RecursionError):
         raise DataError(f"{where}: the sidecar is not valid JSON in UTF-8", hint) from None
-    if sidecar.image is None:
-        raise DataError(f"{where}: the sidecar does not say which picture it is about", hint)
     return sidecar
 
 
-def describe(frame: Frame, mode: str, source: str | None) -> ImageInfo:
+def _check(sidecar: Sidecar, hint: str) -> None:
+    image, mask = sidecar.image, sidecar.mask
+    if _nested(sidecar):
+        raise DataError(f"the sidecar is nested more than {_DEEPEST} deep", hint)
+    if image is None:
+        raise DataError("the sidecar does not say which picture it is about", hint)
+    if image.mode not in MODES:
+        raise DataError(f"the sidecar names a mode that no picture has: {image.mode!r:.40}", hint)
+    if mask is not None and mask.convention != MASK_CONVENTION:
+        raise DataError(f"the sidecar is about a mask of {mask.convention!r:.40}, not {MASK_CONVENTION!r}", hint)
+
+
+def _nested(sidecar: Sidecar) -> bool:
+    """Tell whether objects and lists lie in each other more than 48 deep. Each is looked at once."""
+    level: list[Any] = [sidecar]
+    for _ in range(_DEEPEST):
+        items = (item for each in level for item in _items(each))
+        level = [item for item in items if isinstance(item, tuple | Mapping) or dataclasses.is_dataclass(item)]
+        if not level:
+            return False
+    return True
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, tuple):
+        return value
+    return value.values() if isinstance(value, Mapping) else (getattr(value, f.name) for f in dataclasses.fields(value))
+
+
+def image_info(frame: Frame, mode: str, source: str | None) -> ImageInfo:
     """Return what the picture is."""
     return ImageInfo(frame.digest, frame.rows, frame.columns, str(frame.pixels.dtype), mode, source)
 
 
-def describe_mask(mask: Plane) -> MaskInfo:
-    """Return what is known of a mask that came without a word."""
-    return MaskInfo(plane_digest(mask), coverage=np.count_nonzero(mask) / mask.size)
+def mask_info(mask: Plane | None) -> MaskInfo | None:
+    """Return what can be seen of a mask."""
+    return None if mask is None else MaskInfo(plane_digest(mask), round(int(np.count_nonzero(mask)) / mask.size, 6))
+
+
+def fresh(frame: Frame, mode: str, source: str | None) -> Frame:
+    """Return *frame*, of which nothing was recorded, with a sidecar that says what picture and mask it is about."""
+    mask = frame.sidecar.mask or mask_info(frame.mask)
+    return frame.with_sidecar(image=image_info(frame, mode, source), mask=mask)
 
 
 def settle(frame: Frame, sidecars: list[Sidecar], mode: str, source: str | None, name: str) -> Frame:
@@ -62,12 +91,11 @@ def settle(frame: Frame, sidecars: list[Sidecar], mode: str, source: str | None,
     pixels is dropped with a warning. Without any, the frame gets a fresh one.
     """
     if not sidecars:
-        mask = None if frame.mask is None else describe_mask(frame.mask)
-        return frame.with_sidecar(image=describe(frame, mode, source), mask=mask)
+        return fresh(frame, mode, source)
     for sidecar in sidecars:
         image = sidecar.image
         if image is not None and image.digest == frame.digest:
-            if image != describe(frame, image.mode, image.source):
+            if image != image_info(frame, image.mode, image.source):
                 raise DataError(f"{name}: the sidecar contradicts itself on the size of the picture", "delete it")
             return _settle_mask(frame.replace(sidecar=sidecar), name)
     return _settle_mask(_external(frame, sidecars[0], mode, source, name), name)
@@ -76,22 +104,23 @@ def settle(frame: Frame, sidecars: list[Sidecar], mode: str, source: str | None,
 def _external(frame: Frame, sidecar: Sidecar, mode: str, source: str | None, name: str) -> Frame:
     log.warning("%s: changed by another program since its sidecar was written; what that says is dropped", name)
     was = sidecar.image
-    image = describe(frame, mode, was.source if was and was.source else source)
+    image = image_info(frame, mode, was.source if was and was.source else source)
     step = Step(stage="external", params={}, source=was.digest if was else "", result=frame.digest)
     kept = Sidecar(image=image, mask=sidecar.mask, steps=(*sidecar.steps, step))
     return frame.replace(sidecar=kept)
 
 
 def _settle_mask(frame: Frame, name: str) -> Frame:
-    """Let the sidecar speak of the mask that is there."""
-    info, mask = frame.sidecar.mask, frame.mask
-    if info is None:
+    """Let the sidecar speak of the mask that is there; the tone, measured outside another one, is dropped."""
+    recorded, found = frame.sidecar.mask, mask_info(frame.mask)
+    if recorded is None and found is None:
         return frame
-    if mask is None:
+    if recorded is None:
+        log.warning("%s: its sidecar knows of no mask; the one that came with it is used", name)
+    elif found is None:
         log.warning("%s: the mask that its sidecar describes did not come with it", name)
-        return frame.with_sidecar(mask=None)
-    found = describe_mask(mask)
-    if found.digest == info.digest:
+    elif found.digest == recorded.digest:
         return frame
-    log.warning("%s: the mask was changed since its sidecar was written; it is used as it is now", name)
-    return frame.with_sidecar(mask=dataclasses.replace(found, convention=info.convention))
+    else:
+        log.warning("%s: the mask was changed since its sidecar was written; it is used as it is now", name)
+    return frame.with_sidecar(mask=found, tone=None)

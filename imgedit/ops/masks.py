@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit.ops.depth import to8
+
 Plane = NDArray[np.uint8]
 
 
@@ -89,11 +91,10 @@ def of_picture(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> Plane:
 
     A picture of one colour has its mask in *alpha*: opaque is 255.
     """
-    eight = pixels if pixels.dtype == np.uint8 else cv2.convertScaleAbs(pixels, alpha=1 / 257)
-    values = cv2.cvtColor(eight, cv2.COLOR_RGB2GRAY)
+    values = cv2.cvtColor(to8(pixels), cv2.COLOR_RGB2GRAY)
     if alpha is None:
         return np.asarray(values)
-    opaque = alpha if alpha.dtype == np.uint8 else cv2.convertScaleAbs(alpha, alpha=1 / 257)
+    opaque = to8(alpha)
     if values.min() == values.max() and opaque.min() < opaque.max():
         return np.asarray(opaque)
     return np.asarray(cv2.multiply(values, opaque, scale=1 / 255))

@@ -240,7 +240,8 @@ def known(name: str) -> str:
         hint = "use de2000, ssim, ms_ssim or gmsd, which need no weights"
         raise Unavailable(f"metric {plain!r} is not available: {RESERVED[plain]}", hint)
     if plain not in METRICS:
-        raise UsageError(f"{name!r} is not a metric", nearest(plain, [*METRICS, *GROUPS]))
+        known = [word.replace("_", "-") for word in (*METRICS, *GROUPS)]
+        raise UsageError(f"{name!r} is not a metric", nearest(name, known))
     return plain
 
 

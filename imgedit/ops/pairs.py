@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.errors import DataError
+from imgedit.ops.depth import to16
 
 Plane = NDArray[np.uint8]
 Planes = NDArray[Any]
@@ -111,7 +112,7 @@ def _at(values: Any, size: Size, *, widest: bool = False) -> Any:
 
 
 def _deepened(values: Planes, deep: bool) -> Planes:
-    return values * np.uint16(257) if deep and values.dtype.itemsize == 1 else values
+    return to16(values) if deep else values
 
 
 def _opaque(alpha: Planes | None) -> bool:

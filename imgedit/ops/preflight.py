@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.ops import holes
+from imgedit.ops.structure import luma as luma_of
 
 Pixels = NDArray[Any]
 Plane = NDArray[np.uint8]
@@ -107,7 +108,7 @@ def check(pixels: Pixels, mask: Plane) -> list[Record]:
     largest = sorted(groups, key=lambda g: (g.top - g.bottom) * (g.right - g.left))[:WINDOWS]
     for hole in largest:
         window = _window(hole, mask)
-        luma = _luma(pixels[window.slices])
+        luma = 255 * luma_of(pixels[window.slices])
         found += _surroundings(luma, mask[window.slices], hole)
     return _once(found)
 
@@ -191,12 +192,6 @@ def _window(hole: holes.Hole, mask: Plane) -> holes.Hole:
     return holes.Hole(top, left, bottom, right)
 
 
-def _luma(pixels: Pixels) -> Luma:
-    """Return BT.601 luma in 8-bit levels."""
-    full = 1 if pixels.dtype.itemsize == 1 else 257
-    return np.asarray(pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / full, np.float32)
-
-
 def _surroundings(luma: Luma, mask: Plane, hole: holes.Hole) -> Iterable[Record]:
     inside = (mask > 0).view(np.uint8)
     known = inside == 0
@@ -213,7 +208,7 @@ def _surroundings(luma: Luma, mask: Plane, hole: holes.Hole) -> Iterable[Record]
         yield _record("IE113", hole.where)
     # two pixels away, so that neither the hole nor its antialiased rim is measured
     clear = cv2.dilate(inside, np.ones((5, 5), np.uint8)) == 0
-    if blockiness(luma, clear) > BLOCKY:
+    if grid_strength(luma, clear) > BLOCKY:
         yield _record("IE111", hole.where)
     elif blur(luma, clear) > BLURRED:
         yield _record("IE110", hole.where)
@@ -246,12 +241,12 @@ def rim(luma: Luma, mask: Plane) -> tuple[float, float]:
     return float(np.abs(first - second).mean()), float(np.abs(second - third).mean())
 
 
-def blockiness(luma: Luma, clear: NDArray[np.bool_]) -> float:
+def grid_strength(luma: Luma, clear: NDArray[np.bool_]) -> float:
     """Return how much larger steps are on the most striking of eight grids of period 8 than on the others.
 
     About 1 without blocks. Second differences |a − 2b + c| are used, so that gradients do not count
     (after Wang, Bovik, Evans, "Blind measurement of blocking artifacts in images", 2000). *clear* says
-    which pixels count.
+    which pixels count. The metric blockiness of `compare` is another number: what a reference has is no block there.
     """
     ratios = []
     for values, use in ((luma, clear), (luma.T, clear.T)):

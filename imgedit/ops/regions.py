@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit.ops.depth import to8
+
 Points = NDArray[np.float64]
 
 #: two boxes are one when their intersection is at least this share of the smaller
@@ -61,14 +63,13 @@ def tiles(rows: int, columns: int, size: int, overlap: int) -> list[Tile]:
 
 def searchable(pixels: NDArray[Any], long_side: int | None = None) -> NDArray[np.uint8]:
     """Return (rows, columns, 3) *pixels* in 8 bit, reduced so that no side is longer than *long_side*."""
-    if pixels.dtype != np.uint8:
-        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
-    rows, columns = pixels.shape[:2]
+    eight = to8(pixels)
+    rows, columns = eight.shape[:2]
     if long_side and max(rows, columns) > long_side:
         scale = long_side / max(rows, columns)
         size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return pixels
+        return np.asarray(cv2.resize(eight, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return eight
 
 
 def is_flat(pixels: NDArray[Any], contrast: int = 10) -> bool:

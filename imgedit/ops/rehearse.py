@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit.ops.depth import to8
 from imgedit.ops.fill import flat, march
 from imgedit.ops.harmonic import harmonic
 
@@ -36,9 +37,7 @@ def rehearse(pixels: Pixels, mask: Plane) -> dict[str, float]:
     outside the hole count or matter. Empty where the shape fits nowhere beside itself.
     """
     window = _window(mask)
-    part, hole = pixels[window], mask[window] > 0
-    if part.dtype.itemsize > 1:
-        part = cv2.convertScaleAbs(part, alpha=1 / 257)
+    part, hole = to8(pixels[window]), mask[window] > 0
     squares = dict.fromkeys(FILLS, 0.0)
     count = 0
     for trial in _trials(hole):

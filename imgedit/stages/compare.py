@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from imgedit.errors import GateFailed, UsageError
-from imgedit.frame import Frame
+from imgedit.frame import Finding, Frame
 from imgedit.stage import Limits, Opt, stage
+
+PROFILES = "other-profile"
 
 
 @stage(keeps=["pixels", "size", "alpha"])
@@ -68,7 +70,11 @@ def compare(
         "size": (columns, rows),
         "left_out": tuple(name for name in wanted if name not in measured and name not in required),
     }
-    result = frame.with_sidecar(metrics=measured).replace(notes=notes)
+    findings = tuple(finding for finding in frame.sidecar.findings if finding.code != PROFILES)
+    if frame.icc != reference.icc:
+        message = "the two pictures have different colour profiles: equal numbers are not equal colours"
+        findings += (Finding(PROFILES, "warning", message, "convert one to the profile of the other"),)
+    result = frame.with_sidecar(metrics=measured, findings=findings).replace(notes=notes)
     if difference:
         plane = fitted(pixelwise.difference(both.picture, both.reference, both.alphas), (frame.rows, frame.columns))
         result = result.replace(planes={**frame.planes, "difference": plane})
@@ -77,6 +83,8 @@ def compare(
     values = [(limit, metrics.require(measured, limit.metric, limit.region)) for limit in held]
     failures = [failure for limit, value in values if (failure := limit.failure(value))]
     if failures:
-        hint = "look at plane difference (--difference), or move the limit if the change is meant"
+        hint = (
+            "see where: imgedit compare PICTURE REFERENCE -o difference.png; or move the limit if the change is meant"
+        )
         raise GateFailed("not within the limits: " + "; ".join(failures), hint, frame=result)
     return result

@@ -45,8 +45,9 @@ def detect_text(
     A picture larger than a tile is searched as a whole, reduced, and in overlapping tiles at full size. What is
     found replaces the text regions that were there before; other regions, the pixels and the mask stay.
     """
-    if match is not None and not backend.reads:
-        raise UsageError("this backend finds text but cannot read it, so --match has nothing to go by", "drop --match")
+    if (match is not None or read) and not backend.reads:
+        asked = "--read" if match is None else "--match"
+        raise UsageError(f"this backend finds text but cannot read it, as {asked} asks", f"drop {asked}, or --backend")
     if overlap >= tile:
         raise UsageError(f"--overlap {overlap} is not smaller than --tile {tile}", f"--overlap {tile // 8}")
     reading = backend.reads and (read or assert_none or match is not None)

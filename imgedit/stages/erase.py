@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from imgedit.frame import Frame
-from imgedit.stage import Opt, stage
+from imgedit.stage import Expect, Opt, stage
 
+#: text is a small part of a picture: more than this, and a hole was too large or a fill went wrong
+MOVES = Expect(mean=0.5, std=1.0)
 #: holes listed one by one in the notes; the rest is counted
 LISTED = 50
 
 
-@stage(needs=["mask"], keeps=["size", "outside-mask", "alpha"], backend="fill:auto", guard="preflight")
+@stage(needs=["mask"], keeps=["size", "outside-mask", "alpha"], backend="fill:auto", guard="preflight", latents=MOVES)
 def erase(
     frame: Frame,
     backend: Any,

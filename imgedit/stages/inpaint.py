@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from imgedit.errors import Unavailable, nearest
 from imgedit.frame import Frame
-from imgedit.stage import Opt, stage
+from imgedit.stage import Expect, Opt, stage
 
 SCHEDULERS = ("ddim", "ddpm", "pndm", "lms", "euler", "euler-ancestral", "heun", "dpm-solver", "unipc")
 PACKAGES = ("torch", "diffusers", "transformers")
@@ -32,7 +32,7 @@ def _scheduler(text: str) -> str:
     return ",".join(parts)
 
 
-@stage(needs=["mask"], keeps=["size", "outside-mask", "alpha"], guard="preflight")
+@stage(needs=["mask"], keeps=["size", "outside-mask", "alpha"], guard="preflight", latents=Expect(mean=0.5, std=1.0))
 def inpaint(
     frame: Frame,
     *,
@@ -54,7 +54,10 @@ def inpaint(
     staged: Annotated[bool, Opt("Erase first, then start the model from that fill.")] = False,
     margin: Annotated[int, Opt("Context shown to the model on each side of a hole, pixels.", min=0, max=4096)] = 64,
 ) -> Frame:
-    """Fill the mask with a diffusion model; every pixel outside the mask is kept bit for bit."""
+    """Fill the mask with a diffusion model; every pixel outside the mask is kept bit for bit.
+
+    No model runs in this version: options and mask are checked, and then what is missing is said. `erase` needs none.
+    """
     assert frame.mask is not None
     raise Unavailable(*_nothing_here(model))
 

@@ -34,7 +34,8 @@ def match_hist(
     from imgedit.ops import tone
 
     target = _before(frame) if reference is None else reference
-    source = ToneStats(**tone.measure(frame.pixels, frame.mask))
+    # of the same area as the target: a mask that came after it would compare two different things
+    source = ToneStats(**tone.measure(frame.pixels, frame.mask if target.masked else None))
     pixels = tone.match(frame.pixels, source, target, mode, strength)
     return frame if pixels is frame.pixels else frame.replace(pixels=pixels)
 
