@@ -8,7 +8,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -104,10 +104,6 @@ class Engine:
             frame = self._apply(item, frame, named, tones)
             remember(f"after-{item.id}")
         return frame
-
-    def stream(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Pull frames one by one, so that memory does not grow with their number."""
-        return map(self.run, frames)
 
     def _names(self) -> set[str]:
         """Return the @names whose pixels some call wants; only these frames are held."""
