@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,19 +11,43 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.ops.limits import APPROACH_ROUNDS, approach, local_range, settle, visible_range
+from imgedit.ops.limits import (
+    APPROACH_ROUNDS,
+    RELAX_CONTEXT,
+    approach,
+    local_range,
+    relax,
+    settle,
+    smooth_range,
+    smooth_range_at,
+    total_of,
+    visible_range,
+)
 from imgedit.ops.resample import BAND, MOST, REACH, Axis, Part, dense, taps
 
-#: input pixels in a tile; at whole scales a whole number of bands
-_ROWS, _COLUMNS = 2 * BAND, 16 * BAND
+#: output rows and columns in a tile at whole scales, about
+_TALL, _BROAD = 16 * BAND, 64 * BAND
+#: input columns in a tile at whole scales, at most
+_MOST = 16 * BAND
+#: input rows and columns in a tile at other scales
 _FRACTIONAL = 6 * BAND
 #: input pixels of context that `approach` needs
 _CONTEXT = 2 * APPROACH_ROUNDS
-#: how far the mean over an input pixel may stay off, in 1/255 of full scale; rounding adds half a level
-_SLACK = 0.375
+#: input pixels of context that `relax` needs; on both sides together a band, for tiles are whole numbers of bands
+_ASIDE = BAND // 2
+assert _ASIDE >= RELAX_CONTEXT
+#: how far the mean over an input pixel may stay off, in 1/255 of full scale; rounding adds half a level at most.
+#: The more, the smoother: noise of a level or two then needs no flat peaks
+_SLACK = 0.85
+#: the same where rounding would add so much that 1/255 is exceeded, and at scales that are not whole
+_LITTLE = 0.375
 #: parts of a level that values are whole numbers of, by full scale; odd, so that nothing lies half way and all
 #: rounding is to the nearest
 _UNIT = {255: 15, 65535: 1}
+#: bytes
+_KEPT = 16 << 20
+#: tiles at work at once, at most: each needs memory
+_THREADS = 4
 #: of own colour, least, most
 _EXTREMES = (np.minimum, np.minimum, np.maximum)
 
@@ -32,7 +57,8 @@ def enlarge(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
 
     A fourth channel is straight alpha. Lanczos-3 with back-projection, within the local range, and as near
     as that allows to the input when it is reduced again. All sums are of whole numbers and exact, so the
-    result is the same on every machine and mirrors with the picture. Needs memory for a few tiles.
+    result is the same on every machine and mirrors with the picture. Works in as many threads as OpenCV may
+    use, four at most, and needs memory for a few tiles in each.
     """
     if pixels.shape == result.shape:
         result[:] = pixels
@@ -72,27 +98,32 @@ class _Tile:
     def wanted(self) -> NDArray[Any]:
         return self.values[:, REACH:-REACH, REACH:-REACH].astype(self.low.dtype)
 
-    @property
-    def slack(self) -> int:
-        return round(_SLACK * self.full * self.unit / 255)
+    def parts(self, share: float) -> int:
+        """Return *share* of 1/255 of full scale."""
+        return round(share * self.top / 255)
+
+    def inner(self) -> _Tile:
+        """Return the tile without _ASIDE pixels on each side."""
+        here = np.s_[:, _ASIDE:-_ASIDE, _ASIDE:-_ASIDE]
+        straight = tuple(plane[here] for plane in self.straight)
+        return replace(self, values=self.values[here], low=self.low[here], high=self.high[here], straight=straight)
 
     def at(self, rows: Part, columns: Part) -> _Tile:
-        """Return the tile with the limits of the input pixel in which each output pixel's centre lies.
+        """Return the tile with the limits at each output pixel.
 
-        Where it lies between two, those of both: the result must mirror with the picture.
+        Of colours that are to be seen, those of the input pixel in which its centre lies; where it lies between
+        two, of both: the result must mirror with the picture.
         """
+        places = [(part.within, part.depth, 2 * part.result) for part in (rows, columns)]
+        low, high = smooth_range_at(self.low, self.high, *places)
+        before = [np.maximum(part.within - (part.depth == 0), 0) for part in (rows, columns)]
 
         def limit(plane: NDArray[Any], extreme: np.ufunc) -> NDArray[Any]:
-            if (rows.before != rows.after).any():
-                plane = extreme(plane[:, rows.before], plane[:, rows.after])
-            else:
-                plane = plane[:, rows.after]
-            if (columns.before != columns.after).any():
-                return np.asarray(extreme(plane[:, :, columns.before], plane[:, :, columns.after]))
-            return plane[:, :, columns.after]
+            plane = extreme(plane[:, before[0]], plane[:, rows.within])
+            return np.asarray(extreme(plane[:, :, before[1]], plane[:, :, columns.within]))
 
         straight = tuple(limit(plane, extreme) for plane, extreme in zip(self.straight, _EXTREMES))
-        return replace(self, low=limit(self.low, np.minimum), high=limit(self.high, np.maximum), straight=straight)
+        return replace(self, low=low, high=high, straight=straight)
 
     def levels(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return *values* (…, channels, rows, columns) as straight pixel values, rounded to the nearest level."""
@@ -103,9 +134,16 @@ class _Tile:
             # where nothing is to be seen nearby, least is ∞: the colour stays what it was
             colour = np.where(least > most, own, np.clip(np.where(alpha > 0, colour, own), least, most))
             values = np.concatenate((colour.astype(values.dtype), alpha), axis=-3)
+        return self.stored(self.rounded(values))
+
+    def stored(self, levels: NDArray[Any]) -> NDArray[Any]:
+        """Return *levels* in the picture's type."""
+        return levels.astype(np.uint8 if self.full == 255 else np.uint16)
+
+    def rounded(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return *values* in levels, rounded to the nearest."""
         half, unit = np.array((self.unit // 2, self.unit), values.dtype)
-        values = (values + half) // unit if self.unit > 1 else values
-        return values.astype(np.uint8 if self.full == 255 else np.uint16)
+        return (values + half) // unit if self.unit > 1 else values
 
 
 def _tile(pixels: NDArray[Any], rows: range, columns: range) -> _Tile:
@@ -146,12 +184,57 @@ def _planes(picture: NDArray[Any], unit: int = 1, kind: Any = np.float64) -> NDA
 def _whole(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
     down, across = (large // small for small, large in zip(pixels.shape[:2], result.shape[:2]))
     vertical, horizontal = _phases(down, sharpen), _phases(across, sharpen)
-    for rows, columns in _tiles(pixels, _ROWS, _COLUMNS):
+    weight = np.outer(_hump(down), _hump(across)).reshape(-1)
+
+    def work(rows: range, columns: range) -> None:
         tile = _tile(pixels, _banded(rows), _banded(columns))
         cells = _cells(tile.values, vertical, horizontal, tile.top).astype(tile.low.dtype, order="C")
-        cells = cells.reshape(down * across, *tile.low.shape)
-        settle(cells, tile.wanted, tile.low, tile.high, tile.slack)
-        _write(result, tile.levels(cells), rows, columns, (down, across))
+        cells = cells.reshape(down, across, *tile.low.shape)
+        low, high = smooth_range(tile.low, tile.high, down, across)
+        relax(cells, tile.wanted, low, high, tile.parts(_SLACK))
+        here = np.s_[..., _ASIDE:-_ASIDE, _ASIDE:-_ASIDE]
+        cells, low, high = (array[here].reshape(down * across, -1) for array in (cells, low, high))
+        levels = _settled(tile.inner(), cells, low, high, weight)
+        _write(result, levels, rows, columns, (down, across))
+
+    tall, broad = (max(size // (BAND * scale), 1) * BAND for size, scale in ((_TALL, down), (_BROAD, across)))
+    _each_tile(work, pixels, tall, min(broad, _MOST))
+
+
+def _settled(
+    tile: _Tile, cells: NDArray[Any], low: NDArray[Any], high: NDArray[Any], weight: NDArray[Any]
+) -> NDArray[Any]:
+    """Return *cells* in levels: (n, channels, rows, columns), with means within 1/255 of *tile*'s."""
+    wanted = tile.wanted.reshape(-1)
+    settle(cells, wanted, low, high, weight, tile.parts(_SLACK))
+    levels = tile.rounded(cells)
+    if tile.unit > 1:
+        off = total_of(levels) * tile.unit - wanted.astype(np.int32) * len(cells)
+        # less slack for those that rounding has moved too far
+        bad = np.flatnonzero(np.abs(off) >= tile.parts(1) * len(cells))
+        values = cells[:, bad]
+        settle(values, wanted[bad], low[:, bad], high[:, bad], weight, tile.parts(_LITTLE))
+        cells[:, bad] = values
+        levels[:, bad] = tile.rounded(values)
+    if tile.straight:
+        return tile.levels(cells.reshape(-1, *tile.low.shape))
+    return tile.stored(levels).reshape(-1, *tile.low.shape)
+
+
+def _hump(scale: int) -> NDArray[np.int64]:
+    """Return weights of the output pixels along an input pixel: a parabola that is 0 at the edges."""
+    odd = 2 * np.arange(scale) + 1
+    return odd * (2 * scale - odd)
+
+
+def _each_tile(work: Callable[[range, range], None], pixels: NDArray[Any], tall: int, broad: int) -> None:
+    """Do *work* on the rows and columns of each tile, some at a time; each writes to its own place."""
+    # once a large block has been freed, glibc keeps blocks up to its size for reuse rather than give them back to
+    # the system at each tile: 1.6 times as fast
+    np.empty(_KEPT, np.uint8)
+    with ThreadPoolExecutor(max(1, min(cv2.getNumThreads(), _THREADS))) as pool:
+        for _ in pool.map(lambda tile: work(*tile), _tiles(pixels, tall, broad)):
+            pass
 
 
 def _tiles(pixels: NDArray[Any], tall: int, broad: int) -> Iterator[tuple[range, range]]:
@@ -163,8 +246,8 @@ def _tiles(pixels: NDArray[Any], tall: int, broad: int) -> Iterator[tuple[range,
 
 
 def _banded(pixels: range) -> range:
-    """Return *pixels* lengthened to a whole number of bands."""
-    return range(pixels.start, pixels.start - (-len(pixels) // BAND) * BAND)
+    """Return *pixels* lengthened to a whole number of bands, and by _ASIDE on each side."""
+    return range(pixels.start - _ASIDE, pixels.start - (-len(pixels) // BAND) * BAND + _ASIDE)
 
 
 def _phases(scale: int, sharpen: float) -> NDArray[np.float64]:
@@ -213,27 +296,30 @@ def _write(result: NDArray[Any], cells: NDArray[Any], rows: range, columns: rang
 
 def _fractional(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
     vertical, horizontal = (Axis(pixels.shape[i], result.shape[i], sharpen) for i in (0, 1))
-    for inner_rows, inner_columns in _tiles(pixels, _FRACTIONAL, _FRACTIONAL):
+
+    def work(inner_rows: range, inner_columns: range) -> None:
         rows, columns = vertical.part(inner_rows, _CONTEXT), horizontal.part(inner_columns, _CONTEXT)
         tile = _tile(pixels, rows.inputs, columns.inputs)
         values = columns.enlarge(_turned(rows.enlarge, tile.values))
         values = np.clip(values, 0, tile.top, out=values).astype(tile.low.dtype)
         tile = tile.at(rows, columns)
-        approach(values, tile.wanted, tile.low, tile.high, tile.slack, *_there_and_back(rows, columns))
+        approach(values, tile.wanted, tile.low, tile.high, tile.parts(_LITTLE), *_there_and_back(rows, columns))
         result[rows.target, columns.target] = tile.levels(values)[:, rows.keep, columns.keep].transpose(1, 2, 0)
+
+    _each_tile(work, pixels, _FRACTIONAL, _FRACTIONAL)
 
 
 def _there_and_back(
     rows: Part, columns: Part
 ) -> tuple[Callable[[NDArray[Any]], NDArray[np.float64]], Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
-    """Return the mean of output pixels over each input pixel, and its converse, for a tile."""
+    """Return the mean of output pixels over each input pixel, and linear interpolation, for a tile."""
 
     def reduce(values: NDArray[Any]) -> NDArray[np.float64]:
         return _turned(rows.reduce, columns.reduce(values)) / (rows.result * columns.result)
 
     def spread(lines: NDArray[np.float64]) -> NDArray[np.float64]:
         values = columns.spread(_turned(rows.spread, lines))
-        return np.divide(values, rows.source * columns.source, out=values)
+        return np.divide(values, 4 * rows.result * columns.result, out=values)
 
     return reduce, spread
 

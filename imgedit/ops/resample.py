@@ -100,14 +100,26 @@ def shares(source: int, result: int, inputs: range, outputs: range) -> NDArray[n
     return np.where(common > 0, common, 0).astype(np.float64)
 
 
+def tents(source: int, result: int, inputs: range, outputs: range) -> NDArray[np.float64]:
+    """Return the weights that interpolate *inputs* linearly at *outputs*: (inputs, outputs), whole numbers.
+
+    For each output they add up to 2 · *result*; beyond the first and last input these count for their neighbours.
+    """
+    places = 2 * result * np.arange(inputs.start, inputs.stop, dtype=np.int64)[:, None]
+    centres = (2 * np.arange(outputs.start, outputs.stop, dtype=np.int64) + 1) * source - result
+    centres = np.clip(centres, places[0], places[-1])
+    weights: NDArray[np.int64] = np.maximum(2 * result - np.abs(places - centres), 0)
+    return weights.astype(np.float64)
+
+
 @dataclass(frozen=True)
 class Part:
     """One axis of a tile: its input pixels, the output pixels whose centres lie in them, and what links them.
 
-    *keep* of *outputs* are the tile's own, the rest is context; they go to *target*. *before*, *after*: for
-    each output the one of *inputs* in which its centre lies, or the two between which it lies. *bands*:
-    pieces of outputs with the inputs they depend on, the weights, the inputs they share ground with, and
-    how much.
+    *keep* of *outputs* are the tile's own, the rest is context; they go to *target*. *within*: for each output
+    the one of *inputs* in which its centre lies; *depth*: how far in, 0 … 2 · *result*. *bands*: pieces of
+    outputs with the inputs they depend on, the weights, the inputs they share ground with, how much, and the
+    weights of :meth:`spread`.
     """
 
     source: int
@@ -116,14 +128,14 @@ class Part:
     outputs: range
     keep: slice
     target: slice
-    before: NDArray[np.int64]
-    after: NDArray[np.int64]
-    bands: list[tuple[slice, slice, NDArray[np.float64], slice, NDArray[np.float64]]]
+    within: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    bands: list[tuple[slice, slice, NDArray[np.float64], slice, NDArray[np.float64], NDArray[np.float64]]]
 
     def enlarge(self, lines: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return *lines* (planes, n, inputs with REACH on each side) interpolated: (planes, n, outputs), whole."""
         values = np.empty((*lines.shape[:-1], len(self.outputs)))
-        for outputs, inputs, weights, _, _ in self.bands:
+        for outputs, inputs, weights, *_ in self.bands:
             for part, product in _products(lines[..., inputs], weights):
                 np.rint(product, out=values[:, part, outputs])
         return values
@@ -131,16 +143,16 @@ class Part:
     def reduce(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return, for each input, *result* times the mean of *values* (planes, n, outputs) over its ground."""
         sums = np.zeros((*values.shape[:-1], len(self.inputs)))
-        for outputs, _, _, inputs, common in self.bands:
+        for outputs, _, _, inputs, common, _ in self.bands:
             for part, product in _products(values[..., outputs], common.T):
                 sums[:, part, inputs] += product
         return sums
 
     def spread(self, lines: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return, for each output, *source* times the mean of *lines* (planes, n, inputs) over its ground."""
+        """Return, for each output, 2 · *result* times *lines* (planes, n, inputs), interpolated linearly."""
         values = np.empty((*lines.shape[:-1], len(self.outputs)))
-        for outputs, _, _, inputs, common in self.bands:
-            for part, product in _products(lines[..., inputs], common):
+        for outputs, _, _, inputs, _, weights in self.bands:
+            for part, product in _products(lines[..., inputs], weights):
                 values[:, part, outputs] = product
         return values
 
@@ -172,8 +184,8 @@ class Axis:
             outputs=outputs,
             keep=slice(own.start - outputs.start, own.stop - outputs.start),
             target=slice(own.start, own.stop),
-            before=(centres - 1) // (2 * self.result) - inputs.start,
-            after=centres // (2 * self.result) - inputs.start,
+            within=centres // (2 * self.result) - inputs.start,
+            depth=centres % (2 * self.result),
             bands=[self._band(range(at, min(at + BAND, inputs.stop)), inputs, outputs) for at in inputs[::BAND]],
         )
 
@@ -192,6 +204,7 @@ class Axis:
             np.ascontiguousarray(dense(first, weights, band.start - REACH, len(band) + 2 * REACH).T),
             slice(near.start - inputs.start, near.stop - inputs.start),
             shares(self.source, self.result, near, own),
+            tents(self.source, self.result, near, own),
         )
 
 

@@ -20,7 +20,8 @@ class Lanczos:
     Nothing leaves the least and greatest value of the 3×3 input pixels round the one in which the output
     pixel's centre lies. Where the scale is whole, the mean over each input pixel's cell is the input within
     1/255 of full scale; at fractional scales an output pixel can belong to two inputs and the two limits
-    exclude each other, so the range is kept and the mean comes as close as two rounds bring it.
+    exclude each other, so the range is kept and the mean comes as close as two rounds bring it. Both limits
+    together need a peak of the input that is much higher than its neighbours to become a nearly flat cell.
     """
 
     summary: ClassVar[str] = "Lanczos-3, back-projection, no overshoot; any scale, no model"

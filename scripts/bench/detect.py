@@ -1,0 +1,151 @@
+"""How well text is found and masked: stamps, captions and watermarks drawn on real photos.
+
+python scripts/bench/detect.py [--backend rapidocr|opencv] [--group tuning|held-out] [--seeds N] [--large]
+
+Recall: share of the drawn text (pixels covered by more than half) that the mask covers. Precision: share of the mask
+that lies within 3 pixels of drawn text, which is what may change. IoU: of the strokes, grown by 2, with the text,
+grown by 2, where the box found it. Left: stamps of which text is found again after cv2.inpaint has filled the mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import sample  # noqa: E402
+
+from imgedit.frame import Frame  # noqa: E402
+from imgedit.ops import masks  # noqa: E402
+from imgedit.stages.detect_text import detect_text  # noqa: E402
+from imgedit.stages.mask import mask  # noqa: E402
+
+GROUPS = {"tuning": sample.TUNING, "held-out": sample.HELD_OUT}
+COLUMNS = ("box recall", "box precision", "mask recall", "mask precision", "IoU", "false", "left")
+
+
+def backend_of(name: str) -> Any:
+    return getattr(importlib.import_module(f"imgedit.backends.detect.{name}"), name.capitalize())()
+
+
+def measure(backend: Any, pixels: Any, truth: Any) -> tuple[float, ...]:
+    frame = detect_text(Frame(pixels), backend)
+    text = truth > 127
+    near = masks.dilate(text.view(np.uint8) * np.uint8(255), 3) > 0
+    hits, false = [], 0
+    for region in frame.sidecar.regions:
+        one = masks.empty(*truth.shape)
+        masks.draw(one, masks.points(region.polygon))
+        if near[one > 0].mean() >= 0.1:
+            hits.append(region)
+        else:
+            false += 1
+    found = frame.with_sidecar(regions=tuple(hits))
+    boxes, strokes, final = (mask(found, **o).mask for o in ({"fit": "polygon"}, {"dilate": 2}, {}))
+    within = masks.dilate(boxes, 4) > 0
+    drawn = (masks.dilate((truth > 25).view(np.uint8) * np.uint8(255), 2) > 0) & within
+    union = ((strokes > 0) | drawn).sum()
+    left = 0.0
+    if hits:
+        filled = cv2.inpaint(pixels, (final > 0).astype(np.uint8), 3, cv2.INPAINT_TELEA)
+        again = detect_text(Frame(filled), backend).sidecar.regions
+        rest = masks.empty(*truth.shape)
+        for region in again:
+            masks.draw(rest, masks.points(region.polygon))
+        left = float(((rest > 0) & text & (boxes > 0)).sum() > 0.2 * text.sum())
+    return (
+        (boxes[text] > 0).mean(),
+        near[boxes > 0].mean() if hits else np.nan,
+        (final[text] > 0).mean(),
+        near[final > 0].mean() if hits else np.nan,
+        ((strokes > 0) & drawn).sum() / union if union else np.nan,
+        false,
+        left,
+    )
+
+
+def one_backend(name: str, group: str, seeds: int) -> None:
+    backend = backend_of(name)
+    photos = sample.photos(GROUPS[group])
+    print(f"\n{name}: {backend.summary}; {len(photos)} {group} photos, {seeds} stamps each")
+    print(f"{'':14}" + "".join(f"{column:>15}" for column in COLUMNS))
+    for kind in sample.KINDS:
+        rows = []
+        for number, pixels in enumerate(photos.values()):
+            for seed in range(seeds):
+                stamped, truth = sample.stamp(pixels, kind=kind, seed=1000 * seed + number)
+                rows.append(measure(backend, stamped, truth))
+        table = np.array(rows)
+        # precision and IoU have a meaning only where something was found
+        known = np.maximum((~np.isnan(table[:, :5])).sum(axis=0), 1)
+        values = [*np.nansum(table[:, :5], axis=0) / known, table[:, 5].sum(), table[:, 6].sum()]
+        print(f"{kind:14}" + "".join(f"{v:15.3f}" for v in values[:5]) + f"{values[5]:15.0f}{values[6]:15.0f}")
+    said = []
+    seconds = []
+    for photo, pixels in photos.items():
+        start = time.perf_counter()
+        found = detect_text(Frame(pixels), backend, read=True).sidecar.regions
+        seconds.append((time.perf_counter() - start) / pixels.size * 3e6)
+        said += [f"{photo} {region.text or '?'} {region.score:.2f}" for region in found]
+    print(f"clean photos: {len(said)} regions{': ' if said else ''}{'; '.join(said)}")
+    print(f"{np.median(seconds):.2f} s per megapixel (median)")
+
+
+def large(name: str) -> None:
+    """Time and memory in a process of its own: 512×512, then a stamp of 20 pixels in 12 megapixels."""
+    backend = backend_of(name)
+    photo = sample.photos(["retina"])["retina"]
+    result: dict[str, Any] = {"backend": name}
+    for label, size in (("512×512", (512, 512)), ("4000×3000", (4000, 3000))):
+        style = sample.Style(20, (255, 140, 0), place=(0.97, 0.97))
+        pixels, truth = sample.stamp(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), "2019-07-14", style=style)
+        frame = Frame(pixels)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        times = []
+        for _ in range(2):
+            start = time.perf_counter()
+            found = detect_text(frame, backend)
+            times.append(round(time.perf_counter() - start, 2))
+        start = time.perf_counter()
+        made = mask(found).mask
+        result[label] = {
+            "seconds first, again": times,
+            "mask seconds": round(time.perf_counter() - start, 3),
+            "recall": round(float((made[truth > 127] > 0).mean()), 3),
+            "regions": len(found.sidecar.regions),
+            "MB before, peak": [before // 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024],
+        }
+    print(json.dumps(result, ensure_ascii=False))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", choices=("rapidocr", "opencv"), action="append")
+    parser.add_argument("--group", choices=tuple(GROUPS), action="append")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--large", action="store_true", help="only time and memory at 12 megapixels")
+    options = parser.parse_args()
+    # the light one first: the peak that its child begins with is that of imports alone
+    for name in options.backend or ("opencv", "rapidocr"):
+        if options.large:
+            large(name)
+            continue
+        # a process of its own and before all else: a child begins with the peak of its parent
+        subprocess.run([sys.executable, __file__, "--backend", name, "--large"], check=True)
+        for group in options.group or tuple(GROUPS):
+            one_backend(name, group, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
