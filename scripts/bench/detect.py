@@ -95,7 +95,7 @@ def one_backend(name: str, group: str, seeds: int) -> None:
     seconds = []
     for photo, pixels in photos.items():
         start = time.perf_counter()
-        found = detect_text(Frame(pixels), backend, read=True).sidecar.regions
+        found = detect_text(Frame(pixels), backend, read=backend.reads).sidecar.regions
         seconds.append((time.perf_counter() - start) / pixels.size * 3e6)
         said += [f"{photo} {region.text or '?'} {region.score:.2f}" for region in found]
     print(f"clean photos: {len(said)} regions{': ' if said else ''}{'; '.join(said)}")

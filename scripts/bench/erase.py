@@ -105,7 +105,7 @@ def methods() -> dict[str, Callable[[Array, Array], Array]]:
 
 def ours(name: str) -> Callable[[Array, Array], Array]:
     backend = registry.backend("fill", name)
-    return lambda pixels, mask: erase(Frame(pixels.copy(), mask=mask.copy()), backend, force=True).pixels
+    return lambda pixels, mask: erase(Frame(pixels.copy(), mask=mask.copy()), backend).pixels
 
 
 def fsr(pixels: Array, mask: Array) -> Array:
