@@ -177,9 +177,12 @@ class Sidecar:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
 
-    def to_json(self, *, indent: int | None = None) -> str:
-        """Return the sidecar as JSON text (one line unless *indent* is given)."""
-        return json.dumps({"schema": SCHEMA, **plain(self)}, indent=indent, ensure_ascii=False, allow_nan=False)
+    def to_json(self, *, lines: bool = False) -> str:
+        """Return the sidecar as JSON text on one line; with *lines*, a line for each key and each list item."""
+        data = {"schema": SCHEMA, **plain(self)}
+        if not lines:
+            return _dumps(data)
+        return "{\n" + ",\n".join(f"{_dumps(key)}: {_lines(value)}" for key, value in data.items()) + "\n}"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Sidecar:
@@ -303,3 +306,13 @@ def _fits(what: str, array: Any, size: tuple[int, ...], dtype: str) -> None:
             f"the picture {size[1]}×{size[0]}: it must be {dtype} of the same size",
             f"make {what} for this very picture",
         )
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _lines(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return _dumps(value)
+    return "[\n" + ",\n".join(_dumps(item) for item in value) + "\n]"

@@ -338,7 +338,7 @@ def test_another_programs_json_is_never_replaced(tmp_path: Path, text: str) -> N
 
 def test_sidecars_of_ours_are_replaced_also_other_versions(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
-    for text in (framed().sidecar.to_json(), framed().sidecar.to_json(indent=4), '{"schema": "imgedit/99"}'):
+    for text in (framed().sidecar.to_json(), framed().sidecar.to_json(lines=True), '{"schema": "imgedit/99"}'):
         sidecar_path(path).write_text(text)
         check_writable(path)
         write_file(framed(), path)

@@ -109,7 +109,7 @@ def write_file(frame: Frame, path: AnyPath) -> list[Path]:
             before = [*stream.metadata(frame), *stream.references(frame)]
             header = header_for(frame)
             png.write_png(files[-2].file, header, frame.pixels, frame.alpha, before=before, compact=True)
-            files[-1].file.write(frame.sidecar.to_json(indent=1).encode("utf-8") + b"\n")
+            files[-1].file.write(frame.sidecar.to_json(lines=True).encode("utf-8") + b"\n")
         except OSError as error:
             raise file_error(error, path, "written") from None
         for pending in files:
