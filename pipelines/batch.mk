@@ -34,6 +34,7 @@ endif
 
 .PHONY: imgedit
 imgedit: $(imgedit_targets)
+	@test -n '$(imgedit_targets)' || { echo 'imgedit: there are no pictures in $(IMGEDIT_IN)' >&2; exit 1; }
 
 # a pipeline file that is edited makes its pictures anew; a shipped one is no file here
 imgedit_recipe := $(wildcard $(IMGEDIT_PIPELINE))

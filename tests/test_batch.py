@@ -116,3 +116,8 @@ def test_what_was_interrupted_goes_on(how: signal.Signals, folder: Path) -> None
     assert names(folder / "out") == sorted(f"{i}.png{end}" for i in range(8) for end in ("", ".json"))
     assert all(path.stat().st_mtime_ns == then for path, then in done.items())
     assert make(folder) == 0
+
+
+def test_a_folder_without_pictures_is_no_success(folder: Path) -> None:
+    done = subprocess.run(["make", "imgedit", "IMGEDIT_IN=typo"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode != 0 and "no pictures in typo" in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Annotated, Any
 
 from imgedit.errors import GateFailed, UsageError
@@ -18,12 +17,11 @@ WHOLE_SIDE = 1280
 LISTED = 5
 
 
-def _regex(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-    return pattern
+def _pattern(text: str) -> str:
+    from imgedit.ops.patterns import compiled
+
+    compiled(text)
+    return text
 
 
 @stage(keeps=["pixels", "size", "alpha"], backend="detect:rapidocr")
@@ -33,7 +31,7 @@ def detect_text(
     *,
     min_score: Annotated[float, Opt("Keep what is at least this certain, share of 1.", min=0, max=1)] = 0.75,
     match: Annotated[
-        str | None, Opt("Keep only text in which this regular expression is found; (?i) ignores case.", check=_regex)
+        str | None, Opt("Keep only text in which this regular expression is found, or @date.", check=_pattern)
     ] = None,
     read: Annotated[bool, Opt("Write into the sidecar what the text says; --match does so too.")] = False,
     assert_none: Annotated[bool, Opt("Fail (exit 1) if any text is found: a gate.")] = False,
@@ -51,10 +49,12 @@ def detect_text(
     if overlap >= tile:
         raise UsageError(f"--overlap {overlap} is not smaller than --tile {tile}", f"--overlap {tile // 8}")
     reading = backend.reads and (read or assert_none or match is not None)
+    from imgedit.ops import patterns
+
     found, notes = _search(frame, backend, reading, tile, overlap)
     kept = [r for r in found if r.score is None or r.score >= min_score]
     if match is not None:
-        kept = [r for r in kept if re.search(match, r.text or "")]
+        kept = [r for r in kept if patterns.compiled(match).search(r.text or "")]
     notes["found"] = len(kept)
     others = tuple(r for r in frame.sidecar.regions if r.label != LABEL)
     findings = tuple(f for f in frame.sidecar.findings if f.code != FOUND)

@@ -1,23 +1,12 @@
-"""What the shipped pipelines take for a date: read out of the file itself."""
+"""What `--match @date` takes for a date."""
 
 from __future__ import annotations
 
-import re
 import time
-from typing import Any
 
 import pytest
-import yaml
-from conftest import ROOT
 
-PIPELINE = ROOT / "pipelines" / "remove-date-stamp.yaml"
-
-
-def pattern() -> str:
-    steps: list[Any] = yaml.safe_load(PIPELINE.read_text())["steps"]
-    found: str = steps[0]["detect-text"]["match"]
-    return found
-
+from imgedit.ops.patterns import compiled
 
 DATES = """
 2019-08-14|2019/8/14|2019.08.14|2019 08 14|2019 8 14|2019:08:14|2019 - 08 - 14|2019- 08-14
@@ -60,16 +49,16 @@ def rows(table: str) -> list[str]:
 
 @pytest.mark.parametrize("text", rows(DATES))
 def test_dates_are_found(text: str) -> None:
-    assert re.search(pattern(), text)
+    assert compiled("@date").search(text)
 
 
 @pytest.mark.parametrize("text", rows(OTHERS))
 def test_other_numbers_are_not(text: str) -> None:
-    assert not re.search(pattern(), text)
+    assert not compiled("@date").search(text)
 
 
 def test_every_day_of_a_year_in_the_usual_forms() -> None:
-    find = re.compile(pattern()).search
+    find = compiled("@date").search
     names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     for month in range(1, 13):
         for day in range(1, 32):
@@ -88,8 +77,15 @@ def test_every_day_of_a_year_in_the_usual_forms() -> None:
 
 
 def test_long_lines_do_not_take_long() -> None:
-    find = re.compile(pattern()).search
+    find = compiled("@date").search
     start = time.perf_counter()
     for text in ("1 " * 2000, "12." * 2000, "2019-" * 1000, "2019 " + " " * 5000, "Aug " * 1000, "'" * 5000):
         find(text)
     assert time.perf_counter() - start < 1
+
+
+def test_a_name_that_is_no_pattern_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="'@date'"):
+        compiled("@dat")
+    with pytest.raises(ValueError, match="regular expression"):
+        compiled("(")
