@@ -19,7 +19,7 @@ import numpy as np
 
 from imgedit import __version__, codec, promises, registry
 from imgedit.errors import BrokenPromise, DataError, GateFailed, OutOfMemory, UsageError, nearest
-from imgedit.frame import Frame, ImageInfo, LatentStats, MaskInfo, Step, ToneStats, plane_digest
+from imgedit.frame import Frame, ImageInfo, MaskInfo, Step, ToneStats, plane_digest
 from imgedit.stage import Expect, Param, Stage
 from imgedit.strict_json import frozen
 
@@ -28,6 +28,8 @@ log = logging.getLogger("imgedit")
 ENCODER = "pool8"
 #: latents of a flat picture have no deviation to measure a move by; they are of the order of 1
 STD_FLOOR = 0.05
+#: and a picture of fewer cells says little
+FEWEST_CELLS = 16
 _NEEDED = {
     "mask": ("a mask", "make one first: imgedit mask --rect X,Y,WIDTH,HEIGHT"),
     "regions": ("regions", "find some first: imgedit detect-text"),
@@ -174,9 +176,11 @@ class Engine:
         outside = promises.check(stage, before, after)
         notes = after.notes
         after = described(after.replace(notes={}), since=before, measure=self.measure)
+        if after.pixels is not before.pixels and after.sidecar.metrics is before.sidecar.metrics:
+            after = after.with_sidecar(metrics={})  # they were of other pixels
         step = Step(
             stage=stage.name,
-            params=frozen(record),
+            params=frozen({stage.params[name].option: value for name, value in record.items()}),
             source=before.digest,
             result=after.digest,
             backend=item.params["backend"] if stage.backend else None,
@@ -192,31 +196,34 @@ class Engine:
             notes=frozen(notes),
         )
         log.info("%s: %s, %.2f s", _source(after), stage.name, seconds)
+        done = after.with_sidecar(steps=(*before.sidecar.steps, step))
         if stage.latents:
-            self._expect(stage, stage.latents, before.sidecar.latents, after.sidecar.latents)
-        return after.with_sidecar(steps=(*before.sidecar.steps, step))
+            self._expect(stage, stage.latents, before, done)
+        return done
 
-    def _expect(self, stage: Stage, expect: Expect, before: LatentStats | None, after: LatentStats | None) -> None:
-        if before is None or after is None or before.encoder != after.encoder:
+    def _expect(self, stage: Stage, expect: Expect, before: Frame, after: Frame) -> None:
+        """Warn of latents that moved further than the stage declares; GateFailed where *strict*."""
+        was, now = before.sidecar.latents, after.sidecar.latents
+        if was is None or now is None or was.encoder != now.encoder or was.shape[1] * was.shape[2] < FEWEST_CELLS:
             return
-        for channel, (m0, s0, m1, s1) in enumerate(zip(before.mean, before.std, after.mean, after.std)):
+        for channel, (m0, s0, m1, s1) in enumerate(zip(was.mean, was.std, now.mean, now.std)):
             scale = max(s0, STD_FLOOR)
             if abs(m1 - m0) <= expect.mean * scale and abs(s1 - s0) <= expect.std * scale:
                 continue
             message = (
-                f"{stage.name} moved latent channel {channel} of {after.encoder} "
+                f"{stage.name} moved latent channel {channel} of {now.encoder} "
                 f"from {m0:.3f} ± {s0:.3f} to {m1:.3f} ± {s1:.3f}"
             )
             if self.strict:
-                raise GateFailed(message, "look at the result, or run without --strict")
-            log.warning(message)
+                raise GateFailed(message, "look at the result, or run without --strict", after)
+            log.warning("%s: %s", _source(after), message)
 
     def _reference(
         self, param: Param, given: Any, frame: Frame, named: Mapping[str, Frame], tones: Mapping[str, ToneStats]
     ) -> tuple[Any, Any]:
         """Return what a picture or tone parameter stands for, and what the step records of it: never a path."""
         if isinstance(given, Frame):
-            return given, {"digest": given.digest}
+            return given if param.kind == "picture" else _tone_like(given, frame), {"digest": given.digest}
         if isinstance(given, ToneStats):
             return given, {}
         if given.startswith("@"):
@@ -331,14 +338,16 @@ def _versions(opencv: bool, packages: tuple[str, ...]) -> dict[str, str]:
     return versions
 
 
+MOST_READ = 4
 _READING: dict[tuple[Path, int, codec.Limits], Future[Frame]] = {}
 
 
 def _reading(path: Path, limits: codec.Limits) -> Future[Frame]:
-    """Return the reading of a reference file; the last one is kept, since batches compare with one file."""
+    """Return the reading of a reference file; the last few are kept, since batches use the same for all pictures."""
     key = (path.absolute(), path.stat().st_mtime_ns if path.exists() else 0, limits)
     if key not in _READING:
-        _READING.clear()
+        while len(_READING) >= MOST_READ:
+            del _READING[next(iter(_READING))]
         reader = ThreadPoolExecutor(1)
         _READING[key] = reader.submit(codec.read_file, path, limits)
         reader.shutdown(wait=False)

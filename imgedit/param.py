@@ -184,7 +184,7 @@ def _rect(value: Any) -> Rect:
 
 
 def _polygon(value: Any) -> Polygon:
-    if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
+    if isinstance(value, list | tuple) and all(isinstance(point, list | tuple) for point in value):
         value = [number for point in value for number in point]
     numbers = _numbers(value)
     if len(numbers) < 6 or len(numbers) % 2:
@@ -206,12 +206,20 @@ def _limits(value: Any) -> dict[str, float]:
     return limits
 
 
+def _tone(value: Any) -> Any:
+    return value if isinstance(value, ToneStats) else _reference(value)
+
+
 def _reference(value: Any) -> Any:
-    if isinstance(value, Frame | ToneStats):
+    if isinstance(value, Frame):
         return value
     if isinstance(value, str) and value:
         return value
     raise ValueError(f"{value!r} is neither a file nor a @name")
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and not any(isinstance(v, list | tuple) for v in value)
 
 
 def _listed(value: Any, kind: Kind) -> Sequence[Any]:
@@ -227,7 +235,7 @@ def _listed(value: Any, kind: Kind) -> Sequence[Any]:
     nested = isinstance(value[0], list | tuple | str)
     if kind == "rect" and not nested:
         return [value]
-    if kind == "polygon" and nested and not isinstance(value[0], str) and not isinstance(value[0][0], list | tuple):
+    if kind == "polygon" and all(_is_point(item) for item in value):
         return [value]
     return value
 
@@ -242,7 +250,7 @@ _CONVERT: dict[Kind, Callable[[Any], Any]] = {
     "polygon": _polygon,
     "limits": _limits,
     "picture": _reference,
-    "tone": _reference,
+    "tone": _tone,
 }
 
 _FORMS: dict[Kind, str] = {

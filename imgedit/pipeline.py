@@ -13,6 +13,7 @@ import yaml
 from imgedit import registry
 from imgedit.engine import Call
 from imgedit.errors import FileError, UsageError, nearest
+from imgedit.stage import Param
 
 MAX_BYTES = 1 << 20
 SHIPPED = Path(__file__).parent / "data" / "pipelines"
@@ -28,11 +29,14 @@ class Pipeline:
     folder: Path
 
     def to_yaml(self) -> str:
-        """Return the pipeline as YAML with every parameter written out; :func:`parse` reads it back alike."""
+        """Return the pipeline as YAML with every parameter written out; :func:`parse` reads it back alike.
+
+        Relative files are written with their folder, so that the text can be kept anywhere.
+        """
         steps = []
         for call in self.calls:
             step: dict[str, Any] = {
-                call.stage.name: {p.option: _plain(call.params[p.name]) for p in call.stage.params.values()}
+                call.stage.name: {p.option: self._written(p, call.params[p.name]) for p in call.stage.params.values()}
             }
             if call.id != call.stage.name:
                 step["id"] = call.id
@@ -41,6 +45,17 @@ class Pipeline:
         if self.resources:
             data["resources"] = dict(self.resources)
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+    def _written(self, param: Param, value: Any) -> Any:
+        if param.kind in ("picture", "tone") and isinstance(value, str) and not value.startswith("@"):
+            return str((self.folder / value).absolute())
+        return _plain(value)
+
+    def check_backends(self) -> None:
+        """Raise UsageError for a backend that does not exist; none is loaded."""
+        for call in self.calls:
+            if call.stage.backend:
+                registry.backend_class(call.stage.backend[0], call.params["backend"])
 
     def override(self, setting: str) -> Pipeline:
         """Return the pipeline with ``STEP.OPTION=VALUE`` applied (*STEP*: a command name or an id)."""

@@ -319,3 +319,58 @@ def test_errors_name_a_picture_once(tmp_path: Path, run: Run, photo: Path) -> No
     (tmp_path / "bad.png").write_bytes(b"no picture")
     line = run("info", "in.png", "bad.png").stderr.splitlines()[0]
     assert line.count(b"bad.png") == 1
+
+
+def test_folders_are_paired_without_losing_a_picture(tmp_path: Path, run: Run) -> None:
+    for folder in ("a", "b", "empty", "other"):
+        (tmp_path / folder).mkdir()
+    for folder in ("a", "b"):
+        Image.new("RGB", (16, 16)).save(tmp_path / folder / "x.png")
+    assert run("compare", "a", "b", "--max", "rmse=0").returncode == 0
+    assert run("compare", "empty", "other", "--max", "rmse=0").returncode == 74, "nothing compared is no pass"
+    assert run("compare", "a/x.png", "nowhere").returncode == 74
+    assert run("compare", "a", "b", "-o", "b").returncode == 2, "the difference would replace the reference"
+    Image.new("RGB", (9, 9)).save(tmp_path / "a" / "x.jpg")
+    Image.new("RGB", (16, 16)).save(tmp_path / "b" / "x.jpg")
+    assert run("compare", "a", "b", "--max", "rmse=0").returncode == 2
+
+
+def test_metrics_do_not_outlive_their_pixels(photo: Path, run: Run) -> None:
+    compared = run("compare", photo, "--reference", photo).stdout
+    assert json.loads(run("info", "--json", stdin=compared).stdout)["metrics"]
+    enlarged = run("upscale", stdin=compared).stdout
+    assert not json.loads(run("info", "--json", stdin=enlarged).stdout)["metrics"]
+
+
+def test_every_option_can_be_set_by_environment(photo: Path, run: Run) -> None:
+    other = photo.with_name("other.png")
+    Image.new("RGB", (160, 120)).save(other)
+    assert run("compare", photo, other, env={"IMGEDIT_COMPARE_MAX": "rmse=0"}).returncode == 1
+    masked = run("mask", photo, "--json", env={"IMGEDIT_MASK_RECT": "1,1,9,9"})
+    assert json.loads(masked.stdout)["steps"][0]["params"]["rect"] == [[1, 1, 9, 9]]
+
+
+def test_damage_in_a_stream_is_not_called_done(photo: Path, run: Run) -> None:
+    good = photo.read_bytes()
+    bad = bytearray(good)
+    bad[len(bad) // 2] ^= 255
+    result = run("mask", "--rect", "1,1,9,9", "--keep-going", stdin=good + bytes(bad) + good)
+    assert result.returncode == 3 and b"not read" in result.stderr and len(frames(result.stdout)) == 1
+
+
+def test_plans_hold_anywhere(photo: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    Image.new("RGB", (160, 120), "grey").save(tmp_path / "deep" / "ref.png")
+    (tmp_path / "deep" / "p.yaml").write_text("steps: [match-hist: {reference: ref.png}]\n")
+    plan = run("run", "deep/p.yaml", "--dry-run")
+    assert plan.returncode == 0
+    (tmp_path / "plan.yaml").write_bytes(plan.stdout)
+    assert run("run", "plan.yaml", photo, "-o", "out.png").returncode == 0
+    assert run("run", "upscale-photo", "--dry-run", "--set", "upscale.backend=foo").returncode == 2
+
+
+def test_a_closed_output_is_one_error(tmp_path: Path, photo: Path) -> None:
+    program = f"PYTHONPATH={ROOT} {sys.executable} -m imgedit"
+    for command in ("info in.png", "compare in.png in.png", "compare in.png in.png -o d.png"):
+        done = subprocess.run(["bash", "-c", f"{program} {command} >&-"], cwd=tmp_path, capture_output=True)
+        assert done.returncode == 74 and b"hint: " in done.stderr and b"Traceback" not in done.stderr, command

@@ -26,9 +26,8 @@ from PIL import Image
 from imgedit.codec import (
     Limits,
     check_writable,
-    is_side_file,
+    picture_of,
     plane_path,
-    planned_paths,
     read_file,
     read_stream,
     sidecar_path,
@@ -36,6 +35,7 @@ from imgedit.codec import (
     write_stream,
 )
 from imgedit.codec.atomic import Pending
+from imgedit.codec.files import planned_paths
 from imgedit.errors import DataError, FileError, ImgeditError, OutOfMemory, UsageError
 from imgedit.frame import Frame, ImageInfo, MaskInfo, Region, ToneStats, plane_digest
 
@@ -229,9 +229,9 @@ def test_neighbours_are_not_planes(tmp_path: Path) -> None:
     write_file(framed(), tmp_path / "a.png")
     Image.fromarray(picture(5, 5)).save(tmp_path / "a.small.png")
     assert set(read_file(tmp_path / "a.png").planes) == {"hint"}
-    sides = {name: is_side_file(tmp_path / name) for name in names(tmp_path) if name.endswith(".png")}
+    sides = {name: picture_of(tmp_path / name) is not None for name in names(tmp_path) if name.endswith(".png")}
     assert sides == {"a.hint.png": True, "a.mask.png": True, "a.png": False, "a.small.png": False}
-    assert not is_side_file(tmp_path / "nothing.mask.png")
+    assert not picture_of(tmp_path / "nothing.mask.png")
 
 
 def test_a_file_of_planes_beside_is_named_when_piped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -358,7 +358,7 @@ def test_names_that_leave_no_room_for_side_files(tmp_path: Path, length: int) ->
     path = tmp_path / ("n" * (length - 4) + ".png")
     Image.fromarray(picture()).save(path)
     assert np.array_equal(read_file(path).pixels, picture())
-    assert not is_side_file(path)
+    assert not picture_of(path)
     chunk = b"plANmask\0" + plane_digest(plane()).encode()
     head, body = path.read_bytes()[:33], path.read_bytes()[33:]
     path.write_bytes(head + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + body)

@@ -46,6 +46,7 @@ class Batch:
         """Return the exit code."""
         signal.signal(signal.SIGTERM, _terminate)
         done = 0
+        broken = False
         Engine(self.calls, self.limits, self.folder).prepare()
         total = None if any(s.path is None for s in self.sources) else len(self.sources)
         with talk.progress(total, quiet=self.quiet) as bar:
@@ -56,8 +57,13 @@ class Batch:
                 while True:
                     try:
                         frame = next(frames, None)
-                        if frame is None:
-                            break
+                    except ImgeditError as error:
+                        self._fail(error, source)
+                        broken |= source.path is None
+                        break
+                    if frame is None:
+                        break
+                    try:
                         self._one(engine, frame, source)
                         done += 1
                     except ImgeditError as error:
@@ -67,7 +73,9 @@ class Batch:
             partial = PartialFailure(
                 f"{len(self._failed)} of {done + len(self._failed)} pictures failed: {', '.join(self._failed[:10])}"
                 + (" …" if len(self._failed) > 10 else ""),
-                "the others are done; the reasons stand above",
+                "what follows the damage in the stream was not read"
+                if broken
+                else "the others are done; the reasons stand above",
             )
             talk.error(partial)
             return partial.exit_code

@@ -56,11 +56,16 @@ def option(param: Param, words: Sequence[str] = ()) -> click.Option:
     text = f"{param.opt.help}{_defaults(param)}"
     if param.kind == "bool":
         switch = f"{name}/--no-{param.option}" if param.default else name
-        return click.Option([switch, param.name], is_flag=True, default=None, help=text)
+        return click.Option([switch, _dest(param)], is_flag=True, default=None, help=text)
     words = words or param.choices
     metavar = f"[{'|'.join(words)}]" if words else _METAVARS[param.kind]
     many = param.many or param.kind == "limits"
-    return click.Option([name, param.name], multiple=many, metavar=metavar, help=text, type=_Text(words, param.kind))
+    return click.Option([name, _dest(param)], multiple=many, metavar=metavar, help=text, type=_Text(words, param.kind))
+
+
+def _dest(param: Param) -> str:
+    """Return the name under which click hands over a parameter, and that its environment variable ends in."""
+    return param.option.replace("-", "_")
 
 
 #: what only the shell has
@@ -154,4 +159,5 @@ def shared_options(*, output: bool = True) -> list[click.Parameter]:
 
 def given_params(stage: Stage, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was typed (or set by environment) for the stage's own parameters."""
-    return {name: options[name] for name in stage.params if options.get(name) not in (None, ())}
+    typed = {name: options[_dest(param)] for name, param in stage.params.items()}
+    return {name: value for name, value in typed.items() if value not in (None, ())}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-def _run(pipeline: str, dry_run: bool, settings: tuple[str, ...], **options: Any) -> int:
+def _run(pipeline: str, dry_run: bool, **options: Any) -> int:
     """Run the steps of a pipeline file.
 
     PIPELINE is a YAML file, or the name of one that ships with imgedit. Its steps are the commands with their
@@ -28,12 +28,16 @@ def _run(pipeline: str, dry_run: bool, settings: tuple[str, ...], **options: Any
 
     talk.listen(quiet=options["quiet"], verbose=options["verbose"])
     found = pipelines.find(pipeline)
-    for setting in settings:
+    for setting in options["set"]:
         found = found.override(setting)
     for name in found.resources:
         logging.getLogger("imgedit").warning(f"{pipeline}: no step of it uses resources: {name}")
-    sources = expand(options["inputs"], options["files0_from"], keep_going=options["keep_going"])
+    asked = bool(options["inputs"]) or options["files0_from"] is not None
+    sources = []
+    if asked or not dry_run:
+        sources = expand(options["inputs"], options["files0_from"], keep_going=options["keep_going"])
     if dry_run:
+        found.check_backends()
         if options["output"] not in (None, "-"):
             sinks.plan(options["output"], sources, json=options["json"])
         click.echo(found.to_yaml() + "".join(f"# {talk.printable(source.name)}\n" for source in sources), nl=False)
@@ -64,7 +68,7 @@ command = click.Command(
     params=[
         click.Argument(["pipeline"], metavar="PIPELINE", type=_Name(readable=False)),
         inputs(),
-        click.Option(["--set", "settings"], multiple=True, metavar="STEP.OPTION=X", help="Change an option of a step."),
+        click.Option(["--set"], multiple=True, metavar="STEP.OPTION=X", help="Change an option of a step."),
         click.Option(["--dry-run"], is_flag=True, help="Print the plan, all options written out, and do nothing."),
         *shared_options(),
     ],

@@ -122,11 +122,9 @@ class Difference:
 def plan(output: str | None, sources: Sequence[Source], *, json: bool) -> Sink:
     """Return the sink for -o *output*. Raises UsageError or FileError before any work is done."""
     if output is None or output == "-":
-        if sys.stdout is None:
-            raise FileError("standard output is closed", "give -o FILE")
         if json:
             return Lines()
-        if sys.stdout.isatty():
+        if sys.stdout is not None and sys.stdout.isatty():
             if output == "-":
                 raise UsageError("pictures do not go to a terminal", "give -o FILE, or pipe on: … | imgedit …")
             return Unwritten()

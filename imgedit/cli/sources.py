@@ -87,13 +87,7 @@ def expand(inputs: Sequence[str], files0_from: str | None = None, *, keep_going:
     if streams and sys.stdin.isatty():
         raise UsageError("no picture is given, and standard input is a terminal", "give a file, or pipe a picture in")
     listed = {source.path for source in sources}
-    return [s for s in sources if s.path is None or not (_picture_of(s.path) in listed and codec.is_side_file(s.path))]
-
-
-def _picture_of(path: Path) -> Path | None:
-    """Return the picture that *path* would be a plane of, by its name: ``x.png`` of ``x.mask.png``."""
-    stem, dot, _ = path.stem.rpartition(".")
-    return path.with_name(f"{stem}.png") if dot and stem else None
+    return [s for s in sources if s.path is None or codec.picture_of(s.path) not in listed - {None}]
 
 
 def _one(name: str) -> list[Path | None]:
@@ -123,7 +117,7 @@ def pictures(folder: Path) -> list[Path]:
         files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != "." and p.is_file())
     except OSError as error:
         raise codec.file_error(error, folder, "read") from None
-    return [path for path in files if not codec.is_side_file(path)]
+    return [path for path in files if codec.picture_of(path) is None]
 
 
 def _listed(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,9 @@ def limits(options: Mapping[str, Any]) -> codec.Limits:
 
 
 def batch(calls: Sequence[Call], sources: Sequence[Source], sink: sinks.Sink, options: Mapping[str, Any]) -> Batch:
-    """Return the batch that the shared options ask for."""
+    """Return the batch that the shared options ask for. Raises FileError where it has nowhere to print to."""
+    if sys.stdout is None and not isinstance(sink, sinks.File | sinks.Folder):
+        raise FileError("standard output is closed", "give -o FILE, or send standard output somewhere")
     return Batch(
         calls,
         sources,
@@ -79,6 +82,8 @@ def _compare_pairs(stage: Stage, options: Mapping[str, Any], given: dict[str, An
     if output is not None:
         given["difference"] = True
         pictures_ = sinks.plan(output, sources, json=False)
+        if any(_same_place(output, path) for source in sources for path in (source.path, source.params["reference"])):
+            raise UsageError("the difference picture would replace what is compared", "give another OUTPUT")
         if options["json"] and isinstance(pictures_, sinks.Stream):
             raise UsageError("--json and the difference picture would both go to standard output", "give -o FILE")
         job.sink = sinks.Difference(pictures_, None if isinstance(pictures_, sinks.Stream) else sink)
@@ -88,13 +93,16 @@ def _compare_pairs(stage: Stage, options: Mapping[str, Any], given: dict[str, An
 
 def _pairs(one: str, other: str, *, keep_going: bool) -> list[Source]:
     first, second = Path(one), Path(other)
+    for given in (first, second):
+        if str(given) != "-" and not given.exists():
+            raise FileError(f"{codec.show(given)} does not exist", "check the name: `ls` shows what is there")
     if first.is_dir() != second.is_dir():
         raise UsageError("one is a folder and the other is not", "compare two files, or two folders")
     if not first.is_dir():
         if other == "-":
             raise UsageError("the reference cannot come from standard input", "imgedit compare - REFERENCE")
         return [Source(None if one == "-" else first, {"reference": _path(second)})]
-    lists = [{path.stem: path for path in pictures(folder)} for folder in (first, second)]
+    lists = [_by_stem(folder) for folder in (first, second)]
     alone = sorted(lists[0].keys() ^ lists[1].keys())
     if alone and not keep_going:
         shown = ", ".join(map(repr, alone[:10])) + (" …" if len(alone) > 10 else "")
@@ -105,6 +113,29 @@ def _pairs(one: str, other: str, *, keep_going: bool) -> list[Source]:
         fault = None if path and reference else FileError(f"{stem!r} is in one folder only", "put it into both")
         sources.append(Source(path or reference, {"reference": _path(reference or second)}, fault))
     return sources
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Return name without ending → picture; an empty folder, or a name that stands twice, is an error."""
+    found: dict[str, Path] = {}
+    for path in pictures(folder):
+        if path.stem in found:
+            raise UsageError(
+                f"{codec.show(found[path.stem])!r} and {codec.show(path)!r} differ in their endings only",
+                "rename one of them: pictures of two folders are paired by name",
+            )
+        found[path.stem] = path
+    if not found:
+        raise FileError(f"there is no picture in the folder {codec.show(folder)!r}", "give a folder with pictures")
+    return found
+
+
+def _same_place(output: str, path: Path | str | None) -> bool:
+    """Tell whether the difference picture of *path* would be written over it."""
+    if path is None or output == "-":
+        return False
+    target = Path(output) / f"{Path(path).stem}.png" if Path(output).is_dir() else Path(output)
+    return target.exists() and Path(path).exists() and target.samefile(path)
 
 
 def _path(path: Path) -> str:

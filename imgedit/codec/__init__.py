@@ -5,9 +5,8 @@ from __future__ import annotations
 from imgedit.codec.atomic import file_error, show
 from imgedit.codec.files import (
     check_writable,
-    is_side_file,
+    picture_of,
     plane_path,
-    planned_paths,
     read_file,
     sidecar_path,
     write_file,
@@ -19,9 +18,8 @@ __all__ = [
     "Limits",
     "check_writable",
     "file_error",
-    "is_side_file",
+    "picture_of",
     "plane_path",
-    "planned_paths",
     "read_file",
     "read_stream",
     "show",

@@ -115,9 +115,9 @@ class Pending:
             try:
                 os.link(source, self.path, src_dir_fd=fd, follow_symlinks=True)
             except FileExistsError:
-                named = self._temporary()
-                os.link(source, named, src_dir_fd=fd, follow_symlinks=True)
-                self._named = named
+                # known before it exists: a signal between the two must not leave it behind
+                self._named = self._temporary()
+                os.link(source, self._named, src_dir_fd=fd, follow_symlinks=True)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise

@@ -63,17 +63,19 @@ def planned_paths(frame: Frame, path: AnyPath) -> list[Path]:
     return [*(plane_path(path, name) for name in stream.all_planes(frame)), path, sidecar_path(path)]
 
 
-def is_side_file(path: AnyPath) -> bool:
-    """Tell whether *path* is the mask or another plane of a picture beside it, and so no picture of its own."""
+def picture_of(path: AnyPath) -> Path | None:
+    """Return the picture beside *path* whose mask or other plane it is; None where it is a picture of its own."""
     path = Path(path)
     stem, dot, name = path.stem.rpartition(".")
-    picture = path.with_name(stem + ".png") if dot and stem else path
-    if path.suffix != ".png" or picture == path:
-        return False
-    try:
-        return _is_file(picture) and (name == MASK or name in _plane_names(picture))
-    except (DataError, FileError):  # a damaged neighbour says nothing of this file
-        return False
+    if path.suffix != ".png" or not (dot and stem):
+        return None
+    for picture in (path.with_name(stem + suffix) for suffix in (".png", ".PNG")):
+        try:
+            if _is_file(picture) and (name == MASK or name in _plane_names(picture)):
+                return picture
+        except (DataError, FileError):  # a damaged neighbour says nothing of this file
+            continue
+    return None
 
 
 def check_writable(path: AnyPath) -> None:
@@ -155,12 +157,18 @@ def _refuse_foreign(beside: Path) -> None:
     if not _is_file(beside):
         return
     with _opened(beside) as file:
-        head = Source(file, show(beside)).read(1000)
-    if not _OURS.match(head):
+        source = Source(file, show(beside))
+        text = source.read(1000)
+        if not _OURS.match(text):  # or written anew by another tool that sorts the keys
+            text += source.read(Limits().sidecar_bytes)
+    try:
+        if not _OURS.match(text):
+            parse_sidecar(text, show(beside), "")
+    except DataError:
         raise FileError(
             f"{show(beside)} is not by imgedit, and its sidecar would replace it",
             f"move it away: mv {show(beside)} {show(beside)}.old",
-        )
+        ) from None
 
 
 @contextlib.contextmanager
