@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from imgedit import __version__, codec, promises, registry
+from imgedit.describe import described, measured_tone
 from imgedit.errors import BrokenPromise, DataError, GateFailed, OutOfMemory, UsageError, nearest
-from imgedit.frame import Frame, ImageInfo, MaskInfo, Step, ToneStats, plane_digest
+from imgedit.frame import Frame, Step, ToneStats
 from imgedit.stage import Expect, Param, Stage
 from imgedit.strict_json import frozen
 
 log = logging.getLogger("imgedit")
 
-ENCODER = "pool8"
 #: latents of a flat picture have no deviation to measure a move by; they are of the order of 1
 STD_FLOOR = 0.05
 #: and a picture of fewer cells says little
@@ -260,53 +260,6 @@ def _tone_like(reference: Frame, frame: Frame) -> ToneStats:
 def _source(frame: Frame) -> str:
     """Return the name of the picture for people."""
     return (frame.sidecar.image and frame.sidecar.image.source) or "-"
-
-
-def described(frame: Frame, *, since: Frame | None = None, measure: bool = True) -> Frame:
-    """Return *frame* with a sidecar that states digest, mask, latents and tone of what it now holds.
-
-    *since*: the frame before a step; what has not changed since then is not measured again. Latents and tone
-    take the most time: without *measure* they are left as they are.
-    """
-    old = frame.sidecar.image
-    image = ImageInfo(
-        frame.digest,
-        frame.rows,
-        frame.columns,
-        str(frame.pixels.dtype),
-        mode=old.mode if old else "RGB" if frame.alpha is None else "RGBA",
-        source=old.source if old else None,
-    )
-    mask = None
-    if frame.mask is not None:
-        if since is not None and since.mask is frame.mask and frame.sidecar.mask == since.sidecar.mask:
-            mask = since.sidecar.mask
-        else:
-            mask = replace(
-                frame.sidecar.mask or MaskInfo("", 0.0),
-                digest=plane_digest(frame.mask),
-                coverage=round(np.count_nonzero(frame.mask) / frame.mask.size, 6),
-            )
-    latents, tone = frame.sidecar.latents, frame.sidecar.tone
-    if not measure:
-        return frame.with_sidecar(image=image, mask=mask)
-    moved = since is not None and since.pixels is not frame.pixels
-    with ThreadPoolExecutor(1) as beside:
-        measuring = None
-        if latents is None or moved:
-            measuring = beside.submit(registry.backend("latents", ENCODER).encode, frame.pixels)
-        if tone is None or moved or (since is not None and since.mask is not frame.mask):
-            tone = measured_tone(frame)
-        if measuring is not None:
-            latents = measuring.result()
-    return frame.with_sidecar(image=image, mask=mask, latents=latents, tone=tone)
-
-
-def measured_tone(frame: Frame) -> ToneStats:
-    """Return the tone of the frame's pixels outside its mask."""
-    from imgedit.ops import tone
-
-    return ToneStats(**tone.measure(frame.pixels, frame.mask), masked=frame.mask is not None)
 
 
 def peak_memory_mb() -> float:

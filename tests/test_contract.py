@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import KINDS, SIZES, picture, with_mask
 
-from imgedit import engine, registry
+from imgedit import describe, engine, registry
 from imgedit.engine import Engine
 from imgedit.errors import Unavailable
 from imgedit.frame import Finding, Frame, Region, Sidecar
@@ -26,7 +26,7 @@ def prepared(stage: Stage, frame: Frame) -> tuple[Frame, dict[str, Any]]:
     if stage.name == "compare":
         params["reference"] = frame.replace(pixels=frame.pixels // 2)
     elif stage.name == "match-hist":
-        params["reference"] = engine.measured_tone(frame.replace(pixels=frame.pixels // 2))
+        params["reference"] = describe.measured_tone(frame.replace(pixels=frame.pixels // 2))
     elif stage.backend and stage.backend[0] == "detect":
         params["backend"] = "opencv"
     if "mask" in stage.needs or stage.name in ("match-hist", "upscale"):

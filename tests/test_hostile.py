@@ -342,7 +342,7 @@ def test_a_stale_sidecar_is_not_believed(command: Callable[..., Any], tmp_path: 
 
 def test_sidecar_paths_are_never_written_to(command: Callable[..., Any], tmp_path: Path) -> None:
     frame = picture("rgb8", 10, 10)
-    from imgedit.engine import described
+    from imgedit.describe import described
 
     frame = described(frame)
     assert frame.sidecar.image

@@ -11,7 +11,7 @@ from typing import Protocol
 from imgedit import codec
 from imgedit.cli import report, talk
 from imgedit.cli.sources import Source
-from imgedit.engine import described
+from imgedit.describe import described
 from imgedit.errors import FileError, UsageError
 from imgedit.frame import Frame, ImageInfo, Sidecar
 

@@ -1,0 +1,61 @@
+"""What the sidecar says of the pixels and the mask that a frame holds: measured, not carried along."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from imgedit import registry
+from imgedit.frame import Frame, ImageInfo, MaskInfo, ToneStats, plane_digest
+
+#: the encoder that needs no weights, for the statistics of every step
+ENCODER = "pool8"
+
+
+def described(frame: Frame, *, since: Frame | None = None, measure: bool = True) -> Frame:
+    """Return *frame* with a sidecar that states digest, mask, latents and tone of what it now holds.
+
+    *since*: the frame before a step; what has not changed since then is not measured again. Latents and tone
+    take the most time: without *measure* they are left as they are.
+    """
+    old = frame.sidecar.image
+    image = ImageInfo(
+        frame.digest,
+        frame.rows,
+        frame.columns,
+        str(frame.pixels.dtype),
+        mode=old.mode if old else "RGB" if frame.alpha is None else "RGBA",
+        source=old.source if old else None,
+    )
+    mask = None
+    if frame.mask is not None:
+        if since is not None and since.mask is frame.mask and frame.sidecar.mask == since.sidecar.mask:
+            mask = since.sidecar.mask
+        else:
+            mask = replace(
+                frame.sidecar.mask or MaskInfo("", 0.0),
+                digest=plane_digest(frame.mask),
+                coverage=round(np.count_nonzero(frame.mask) / frame.mask.size, 6),
+            )
+    latents, tone = frame.sidecar.latents, frame.sidecar.tone
+    if not measure:
+        return frame.with_sidecar(image=image, mask=mask)
+    moved = since is not None and since.pixels is not frame.pixels
+    with ThreadPoolExecutor(1) as beside:
+        measuring = None
+        if latents is None or moved:
+            measuring = beside.submit(registry.backend("latents", ENCODER).encode, frame.pixels)
+        if tone is None or moved or (since is not None and since.mask is not frame.mask):
+            tone = measured_tone(frame)
+        if measuring is not None:
+            latents = measuring.result()
+    return frame.with_sidecar(image=image, mask=mask, latents=latents, tone=tone)
+
+
+def measured_tone(frame: Frame) -> ToneStats:
+    """Return the tone of the frame's pixels outside its mask."""
+    from imgedit.ops import tone
+
+    return ToneStats(**tone.measure(frame.pixels, frame.mask), masked=frame.mask is not None)
