@@ -24,8 +24,8 @@ def stage_names(*, plugins: bool = True) -> list[str]:
 
 def stage(name: str) -> Stage:
     """Return the stage called *name*. Raises UsageError with the nearest name where there is none."""
-    module = name.replace("-", "_")
-    if _typed(module) == name and module in _modules("stages"):
+    module = _own("stages", name)
+    if module:
         function = getattr(importlib.import_module(f"imgedit.stages.{module}"), module)
     else:
         found = dict(_plugins(STAGE_GROUP))
@@ -60,8 +60,8 @@ def backend_class(kind: str, name: str) -> Any:
 
     Raises UsageError with the nearest name where there is none.
     """
-    module = name.replace("-", "_")
-    if _typed(module) == name and module in _modules(f"backends/{kind}"):
+    module = _own(f"backends/{kind}", name)
+    if module:
         found = importlib.import_module(f"imgedit.backends.{kind}.{module}")
         return getattr(found, "".join(word.capitalize() for word in module.split("_")))
     plugins = dict(_plugins(BACKEND_GROUP))
@@ -97,6 +97,12 @@ def backend(kind: str, name: str) -> Any:
         )
     adapter = importlib.import_module("imgedit.backends.adapter")
     return adapter.adapt(kind, found())
+
+
+def _own(folder: str, name: str) -> str | None:
+    """Return the module in *folder* that is called *name* in a shell, if there is one."""
+    module = name.replace("-", "_")
+    return module if _typed(module) == name and module in _modules(folder) else None
 
 
 def _typed(module: str) -> str:

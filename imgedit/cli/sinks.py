@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
@@ -14,9 +13,6 @@ from imgedit.cli.sources import Source
 from imgedit.describe import described
 from imgedit.errors import FileError, UsageError
 from imgedit.frame import Frame, ImageInfo, Sidecar
-
-#: what a plane beside x.png can be called: x.NAME.png
-_PLANE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 class Sink(Protocol):
@@ -37,16 +33,14 @@ class Lines:
     """Sidecars as JSON lines on standard output."""
 
     def put(self, frame: Frame, source: Source) -> None:
-        sys.stdout.write(frame.sidecar.to_json() + "\n")
-        sys.stdout.flush()
+        _print(frame.sidecar.to_json() + "\n")
 
 
 class Report:
     """What was found and done, in words, on standard output."""
 
     def put(self, frame: Frame, source: Source) -> None:
-        sys.stdout.write(report.whole(frame.sidecar, source.name))
-        sys.stdout.flush()
+        _print(report.whole(frame.sidecar, source.name))
 
 
 class Unwritten(Report):
@@ -65,8 +59,7 @@ class Metrics:
 
     def put(self, frame: Frame, source: Source) -> None:
         head = f"{talk.printable(source.name)}\n" if self.named else ""
-        sys.stdout.write(head + report.metrics(frame.sidecar))
-        sys.stdout.flush()
+        _print(head + report.metrics(frame.sidecar))
 
 
 class File:
@@ -142,6 +135,12 @@ def plan(output: str | None, sources: Sequence[Source], *, json: bool) -> Sink:
     return File(path)
 
 
+def _print(text: str) -> None:
+    # at once: who reads a pipe of many pictures sees each as it is done
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def _png(path: Path) -> str:
     return f"-o {path.with_suffix('.png')}" if path.name else "-o out.png"
 
@@ -159,7 +158,7 @@ def _folder(folder: Path, sources: Sequence[Source]) -> Folder:
             codec.check_writable(folder / f"{source.path.stem}.png")
     for stem, path in stems.items():
         picture, dot, plane = stem.rpartition(".")
-        if dot and picture in stems and _PLANE.fullmatch(plane):
+        if dot and picture in stems and codec.is_plane_name(plane):
             raise _clash(stems[picture], path)
     return Folder(folder, stems)
 

@@ -86,8 +86,8 @@ def expand(inputs: Sequence[str], files0_from: str | None = None, *, keep_going:
         raise FileError("standard input is closed", "give a file")
     if streams and sys.stdin.isatty():
         raise UsageError("no picture is given, and standard input is a terminal", "give a file, or pipe a picture in")
-    listed = {source.path for source in sources}
-    return [s for s in sources if s.path is None or codec.picture_of(s.path) not in listed - {None}]
+    listed = {source.path for source in sources if source.path is not None}
+    return [s for s in sources if s.path is None or codec.picture_of(s.path) not in listed]
 
 
 def _one(name: str) -> list[Path | None]:
@@ -95,13 +95,7 @@ def _one(name: str) -> list[Path | None]:
         return [None]
     path = Path(name)
     if path.is_dir():
-        found = pictures(path)
-        if not found:
-            raise FileError(
-                f"there is no picture in the folder {name!r}; the folders in it are not looked into",
-                f"give {name.rstrip('/')}/**/*.jpg in quotes, or a folder with pictures",
-            )
-        return [*found]
+        return [*pictures(path)]
     if not path.exists() and glob.has_magic(name):
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - keeps the form that was typed
         files = [Path(match) for match in matches if Path(match).is_file()]
@@ -112,12 +106,18 @@ def _one(name: str) -> list[Path | None]:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """Return the pictures in *folder*, sorted; planes that lie beside their picture are not among them."""
+    """Return the pictures in *folder*, sorted, without planes that lie beside their picture; none is a FileError."""
     try:
         files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != "." and p.is_file())
     except OSError as error:
         raise codec.file_error(error, folder, "read") from None
-    return [path for path in files if codec.picture_of(path) is None]
+    found = [path for path in files if codec.picture_of(path) is None]
+    if not found:
+        raise FileError(
+            f"there is no picture in the folder {codec.show(folder)!r}; the folders in it are not looked into",
+            f"give {codec.show(folder)}/**/*.jpg in quotes, or a folder with pictures",
+        )
+    return found
 
 
 def _listed(name: str) -> list[str]:

@@ -81,12 +81,12 @@ def _compare_pairs(stage: Stage, options: Mapping[str, Any], given: dict[str, An
     job.measure = options["json"]
     if output is not None:
         given["difference"] = True
-        pictures_ = sinks.plan(output, sources, json=False)
+        images = sinks.plan(output, sources, json=False)
         if any(_same_place(output, path) for source in sources for path in (source.path, source.params["reference"])):
             raise UsageError("the difference picture would replace what is compared", "give another OUTPUT")
-        if options["json"] and isinstance(pictures_, sinks.Stream):
+        if options["json"] and isinstance(images, sinks.Stream):
             raise UsageError("--json and the difference picture would both go to standard output", "give -o FILE")
-        job.sink = sinks.Difference(pictures_, None if isinstance(pictures_, sinks.Stream) else sink)
+        job.sink = sinks.Difference(images, None if isinstance(images, sinks.Stream) else sink)
     job.calls = [Call(stage, stage.check({**given, "reference": "-"}), stage.name)]
     return job.run()
 
@@ -116,7 +116,7 @@ def _pairs(one: str, other: str, *, keep_going: bool) -> list[Source]:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """Return name without ending → picture; an empty folder, or a name that stands twice, is an error."""
+    """Return name without ending → picture; a name that stands twice is a UsageError."""
     found: dict[str, Path] = {}
     for path in pictures(folder):
         if path.stem in found:
@@ -125,8 +125,6 @@ def _by_stem(folder: Path) -> dict[str, Path]:
                 "rename one of them: pictures of two folders are paired by name",
             )
         found[path.stem] = path
-    if not found:
-        raise FileError(f"there is no picture in the folder {codec.show(folder)!r}", "give a folder with pictures")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -55,7 +55,7 @@ def listen(*, quiet: bool, verbose: bool) -> None:
 def progress(total: int | None, *, quiet: bool) -> Iterator[Progress]:
     """Yield an object to be advanced; it shows a bar on a terminal only, and only for several pictures."""
     if quiet or sys.stderr is None or not sys.stderr.isatty() or total == 1:
-        yield Progress()
+        yield Progress(lambda: None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -77,9 +77,5 @@ def progress(total: int | None, *, quiet: bool) -> Iterator[Progress]:
 class Progress:
     """Counts finished pictures."""
 
-    def __init__(self, step: object = None) -> None:
-        self._step = step
-
-    def advance(self) -> None:
-        if callable(self._step):
-            self._step()
+    def __init__(self, advance: Callable[[], None]) -> None:
+        self.advance = advance

@@ -11,13 +11,14 @@ from imgedit.codec.files import (
     sidecar_path,
     write_file,
 )
-from imgedit.codec.limits import Limits
+from imgedit.codec.limits import Limits, is_plane_name
 from imgedit.codec.stream import read_stream, write_stream
 
 __all__ = [
     "Limits",
     "check_writable",
     "file_error",
+    "is_plane_name",
     "picture_of",
     "plane_path",
     "read_file",

@@ -15,7 +15,7 @@ import numpy as np
 from imgedit.codec import chunks, png, stream
 from imgedit.codec.atomic import Pending, file_error, show
 from imgedit.codec.chunks import SIGNATURE, Source
-from imgedit.codec.limits import Limits
+from imgedit.codec.limits import Limits, is_plane_name
 from imgedit.codec.png import PLANE, Picture
 from imgedit.codec.samples import header_for, to_eight
 from imgedit.codec.stream import MASK
@@ -275,7 +275,7 @@ def _plane_names(path: Path) -> set[str]:
                 return names
             if kind == PLANE and length <= _REFERENCE_BYTES:
                 name, _, rest = chunks.read_body(source, kind, length).partition(b"\0")
-                if re.fullmatch(rb"[a-z][a-z0-9_-]{0,31}", name) and rest.startswith(b"sha256:"):
+                if is_plane_name(name.decode("latin-1")) and rest.startswith(b"sha256:"):
                     names.add(name.decode("ascii"))
             else:
                 for _ in source.pieces(length + 4, f"chunk {kind}"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from imgedit.errors import DataError
 
 MIB = 1 << 20
 MOST_PLANES = 8
+_PLANE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +60,8 @@ def too_long(name: str, what: str, limit: int) -> DataError:
         f"{name}: {what} is larger than {limit:,} bytes",
         f"strip the metadata, or if you trust it: --max-chunk-bytes {limit * 8}",
     )
+
+
+def is_plane_name(name: str) -> bool:
+    """Tell whether a plane can be called *name*: a short word that is safe in the name of a file."""
+    return _PLANE_NAME.fullmatch(name) is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from imgedit.codec import chunks, exif, png
 from imgedit.codec.atomic import file_error
 from imgedit.codec.chunks import SIGNATURE, Source
-from imgedit.codec.limits import MOST_PLANES, Limits, damaged
+from imgedit.codec.limits import MOST_PLANES, Limits, damaged, is_plane_name
 from imgedit.codec.png import PLANE, Picture
 from imgedit.codec.samples import GREY, RGB, RGBA, Header, header_for
 from imgedit.codec.trust import fresh, parse_sidecar, settle
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("imgedit")
 
 MASK = "mask"
-_PLANE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 _EMBEDDED_HINT = "strip it: any image editor that saves the picture anew leaves the sidecar out"
 _PIPE_BYTES = 1 << 20
@@ -139,7 +138,7 @@ def _planes(picture: Picture, limits: Limits, name: str) -> tuple[dict[str, Plan
     for data in picture.planes:
         raw, nul, body = data.partition(b"\0")
         key = raw.decode("ascii", "replace")
-        if not nul or not _PLANE_NAME.fullmatch(key):
+        if not nul or not is_plane_name(key):
             raise damaged(name, "an embedded plane has no proper name")
         if key in planes or key in beside:
             raise damaged(name, f"the plane {key!r} stands there twice")
@@ -186,7 +185,7 @@ def identified(frame: Frame) -> Frame:
 def all_planes(frame: Frame) -> Mapping[str, Plane]:
     """Return the mask, where there is one, and the planes, by name; DataError for a wrong name or too many."""
     for name in frame.planes:
-        if not _PLANE_NAME.fullmatch(name) or name == MASK:
+        if not is_plane_name(name) or name == MASK:
             raise DataError(f"{name!r} is no name for a plane", "use a-z, 0-9, - and _, beginning with a letter")
     planes = dict(frame.planes) if frame.mask is None else {MASK: frame.mask, **frame.planes}
     if len(planes) > MOST_PLANES:
