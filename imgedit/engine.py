@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from imgedit import __version__, codec, promises, registry
+from imgedit import __version__, codec, loop, promises, registry
 from imgedit.describe import described, measured_tone
 from imgedit.errors import BrokenPromise, DataError, GateFailed, OutOfMemory, UsageError, nearest
 from imgedit.frame import Frame, Step, ToneStats
@@ -121,6 +121,25 @@ class Engine:
             given = params[param.name]
             if param.kind in ("picture", "tone") and given is not None:
                 params[param.name], record[param.name] = self._reference(param, given, frame, named, tones)
+        rounds = params.pop("until_clean") if stage.again else None
+        if rounds is None or stage.again is None:
+            done = self._once(item, frame, params, record)
+        else:
+
+            def once(given: Frame, changes: Mapping[str, Any]) -> Frame:
+                given = described(given, since=frame, measure=self.measure)
+                return self._once(item, given, {**params, **changes}, {**record, **changes})
+
+            done = loop.until_clean(stage.again, frame, rounds, once, loop.looker(stage.again.look, frame))
+        said = {(finding.code, finding.message) for finding in frame.sidecar.findings}
+        for finding in done.sidecar.findings:
+            if finding.severity != "info" and (finding.code, finding.message) not in said:
+                log.warning("%s: %s %s", _source(done), finding.code, finding.message)
+        return done
+
+    def _once(self, item: Call, frame: Frame, params: Mapping[str, Any], record: Mapping[str, Any]) -> Frame:
+        """Call the stage; return its result checked, with the step appended."""
+        stage = item.stage
         arguments = dict(params)
         positional: list[Any] = [frame]
         backend = None
@@ -141,12 +160,7 @@ class Engine:
             raise OutOfMemory(
                 f"{stage.name} ran out of memory", "give a smaller picture, or free some memory"
             ) from error
-        done = self._finish(item, record, frame, result, backend, time.perf_counter() - start)
-        said = {(finding.code, finding.message) for finding in frame.sidecar.findings}
-        for finding in done.sidecar.findings:
-            if finding.severity != "info" and (finding.code, finding.message) not in said:
-                log.warning("%s: %s %s", _source(done), finding.code, finding.message)
-        return done
+        return self._finish(item, record, frame, result, backend, time.perf_counter() - start)
 
     def _refuse(self, item: Call, frame: Frame) -> None:
         """Raise DataError for a frame that lacks what the stage needs, or whose result would be too large."""

@@ -113,6 +113,10 @@ def parse(text: str | bytes, name: str = "pipeline", folder: Path = Path()) -> P
         raise UsageError(f"{name}: not valid YAML: {str(error)[:200]}", _SHAPE) from None
 
 
+UNTIL = "clean"
+#: rounds of a loop that does not say how many
+ROUNDS = 3
+_LOOP = "a loop looks like this:  loop: {until: clean, rounds: 3, steps: [detect-text, mask, erase]}"
 _SHAPE = "a pipeline looks like this:  steps: [{mask: {rect: [10, 10, 80, 20]}}, erase]"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -129,13 +133,55 @@ class _Reader:
         if not isinstance(steps, yaml.SequenceNode) or not steps.value:
             raise self._error(steps or root, "`steps` must be a list of at least one step", _SHAPE)
         calls: list[Call] = []
-        for number, node in enumerate(steps.value, 1):
-            calls.append(self._step(node, number, calls))
+        nodes: list[yaml.Node] = []
+        for node in steps.value:
+            loop = self._loop(node)
+            if loop is None:
+                calls.append(self._step(node, len(calls) + 1, calls))
+                nodes.append(node)
+            else:
+                self._looped(loop, calls, nodes)
         for call, wrong in _unknown_names(calls):
             number = calls.index(call)
             where = f"step {number + 1} ({call.stage.name})"
-            raise self._error(steps.value[number], f"{where}: {wrong.message}", wrong.hint)
+            raise self._error(nodes[number], f"{where}: {wrong.message}", wrong.hint)
         return Pipeline(tuple(calls), self._resources(parts.get("resources")), self.folder)
+
+    def _loop(self, node: yaml.Node) -> yaml.Node | None:
+        """Return what stands under ``loop:`` where *node* is one."""
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        found = [item for key, item in node.value if isinstance(key, yaml.ScalarNode) and key.value == "loop"]
+        if found and len(node.value) > 1:
+            raise self._error(node, "loop stands with another name in one step", _LOOP)
+        return found[0] if found else None
+
+    def _looped(self, node: yaml.Node, calls: list[Call], nodes: list[yaml.Node]) -> None:
+        """Append the steps of a loop; those that can be done again get its rounds, unless they have their own."""
+        parts = self._mapping(node, ("steps", "rounds", "until"), "loop")
+        until = self._value(parts["until"]) if "until" in parts else UNTIL
+        if until != UNTIL:
+            raise self._error(parts["until"], f"loop: until {until!r} is nothing to wait for", f"until: {UNTIL}")
+        steps = parts.get("steps")
+        if not isinstance(steps, yaml.SequenceNode) or not steps.value:
+            raise self._error(steps or node, "loop: `steps` must be a list of at least one step", _LOOP)
+        rounds = self._value(parts["rounds"]) if "rounds" in parts else ROUNDS
+        again = False
+        for item in steps.value:
+            call = self._step(item, len(calls) + 1, calls)
+            if call.stage.again:
+                again = True
+                if call.params["until_clean"] is None:
+                    try:
+                        checked = call.stage.param("until-clean").check(rounds)
+                    except UsageError as error:
+                        wrong = error.message.partition(": ")[2]
+                        raise self._error(parts["rounds"], f"loop: rounds: {wrong}", "rounds: 3") from None
+                    call = replace(call, params={**call.params, "until_clean": checked})
+            calls.append(call)
+            nodes.append(item)
+        if not again:
+            raise self._error(node, "loop: none of its steps can be done again until nothing remains", _LOOP)
 
     def _step(self, node: yaml.Node, number: int, earlier: Sequence[Call]) -> Call:
         where = f"step {number}"

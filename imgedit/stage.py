@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from imgedit.errors import UsageError, nearest
-from imgedit.frame import Frame
+from imgedit.frame import Frame, Region
 from imgedit.param import Limits, Opt, Param, Polygon, Rect, kind_of
 
-__all__ = ["Expect", "Limits", "Opt", "Param", "Polygon", "Rect", "Stage", "stage"]
+__all__ = ["Again", "Expect", "Limits", "Opt", "Param", "Polygon", "Rect", "Round", "Stage", "stage"]
 
 NEEDS = ("mask", "regions", "tone")
 KEEPS = ("pixels", "size", "outside-mask", "alpha")
@@ -25,6 +25,35 @@ class Expect:
 
     mean: float
     std: float
+
+
+Finds = Sequence[Region]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of a loop: the *number* from 1, the *first* frame, the one *given* to this round, *changes* of its
+    parameters, and what it gave: *done*."""
+
+    number: int
+    first: Frame
+    given: Frame
+    changes: Mapping[str, Any]
+    done: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How a stage is done again until its result is clean: from the same pixels each time, with a larger mask.
+
+    *look*: the stage whose regions say what is found in a picture. *left*: (first frame, what is found in a result,
+    what is found in the first frame) → which of it remains of what was to go. *tighten*: (round, what remains, what is
+    found in the first frame) → the frame for the next round, and the parameters that change.
+    """
+
+    look: str
+    left: Callable[[Frame, Finds, Callable[[], Finds]], Finds]
+    tighten: Callable[[Round, Finds, Finds], tuple[Frame, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +70,8 @@ class Stage:
     guard: str | None
     grows: str | None
     latents: Expect | None
+    again: Again | None = None
+    explain: Callable[[str], str] | None = None
 
     @property
     def help(self) -> str:
@@ -65,6 +96,12 @@ class Stage:
 
 
 F = TypeVar("F", bound=Callable[..., Frame])
+_ROUNDS = Opt(
+    "Look for text in the result; where some remains, enlarge the mask there and fill again from the input: at most so "
+    "many rounds. Fails (exit 1) if text is left.",
+    min=1,
+    max=10,
+)
 
 
 def stage(
@@ -76,6 +113,8 @@ def stage(
     guard: str | None = None,
     grows: str | None = None,
     latents: Expect | None = None,
+    again: Again | None = None,
+    explain: Callable[[str], str] | None = None,
 ) -> Callable[[F], F]:
     """Declare a stage: the keyword-only parameters of the function are its options.
 
@@ -84,7 +123,9 @@ def stage(
     *backend*: ``kind:default``; adds ``--backend`` and hands an instance as second argument. *guard*: a stage
     with ``fail_on`` that looks at the frame first and may refuse it; adds ``--force``. *grows*: the parameter
     that rows and columns are multiplied by, so that a result beyond the limits is refused beforehand.
-    *latents*: how far latent statistics may move.
+    *latents*: how far latent statistics may move. *again*: how it is done again where text remains; adds
+    ``--until-clean``. *explain*: returns the documentation of a code that its findings have, or the list of all
+    codes for an empty one; adds ``--explain`` in a shell.
     """
 
     def decorate(function: F) -> F:
@@ -98,6 +139,8 @@ def stage(
             params["backend"] = Param("backend", "str", default, opt)
         if guard:
             params["force"] = Param("force", "bool", False, Opt(f"Go on where {guard} finds an error."))
+        if again:
+            params["until_clean"] = Param("until_clean", "int", None, _ROUNDS, optional=True)
         declared = Stage(
             name=function.__name__.rstrip("_").replace("_", "-"),
             function=function,
@@ -109,6 +152,8 @@ def stage(
             guard=guard,
             grows=grows,
             latents=latents,
+            again=again,
+            explain=explain,
         )
         function.stage = declared  # type: ignore[attr-defined]
         return function

@@ -17,7 +17,7 @@ import pytest
 import sample
 from PIL import Image, ImageCms, ImageOps
 
-from imgedit import codec
+from imgedit import codec, engine
 from imgedit.frame import Frame
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +103,50 @@ def test_pipe_equals_pipeline_on_every_kind(kind: str, tmp_path: Path) -> None:
         assert a.pixels.dtype == np.uint16
     if kind == "exif":
         assert a.pixels.shape[:2] == (480, 320)
+
+
+#: either side of a date, so that three letters in the middle of it are left
+SIDES = ((52, 65, 71, 30), (172, 65, 77, 30))
+
+
+def half_masked() -> Frame:
+    photo = sample.photos(["motorcycle_left"])["motorcycle_left"][100:260, 100:400]
+    style = sample.Style(30, (255, 140, 0), place=(0.5, 0.5))
+    return Frame(sample.stamp(photo, "2019-07-14", seed=1, style=style)[0])
+
+
+def test_the_loop_is_one_in_shell_yaml_and_python(tmp_path: Path) -> None:
+    frame = half_masked()
+    name = save(tmp_path, "rgb", frame.pixels)
+    rects = " ".join(f"--rect {','.join(map(str, rect))}" for rect in SIDES)
+    a = piped(["detect-text", f"mask {rects}", "erase --until-clean 3"], name, tmp_path)
+    listed = [list(rect) for rect in SIDES]
+    b = filed(f"steps: [loop: {{rounds: 3, steps: [detect-text, mask: {{rect: {listed}}}, erase]}}]", name, tmp_path)
+    assert_same(a, b)
+    calls = [engine.call("detect-text"), engine.call("mask", rect=SIDES), engine.call("erase", until_clean=3)]
+    assert_same(a, engine.Engine(calls).run(frame))
+    rounds = [step for step in a.sidecar.steps if step.stage == "erase"]
+    assert len(rounds) > 1 and rounds[0].notes["remains"] and not rounds[-1].notes["remains"]
+    assert all(step.outside == {"outside_changed": 0, "outside_max": 0} for step in rounds)
+    assert a.mask is not None and np.array_equal(a.pixels[a.mask == 0], frame.pixels[a.mask == 0])
+
+
+def test_a_loop_that_ends_too_soon_is_a_verdict_and_the_batch_goes_on(tmp_path: Path) -> None:
+    frame = half_masked()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "in").mkdir()
+    for name, rects in (("a", SIDES), ("b", ((52, 65, 197, 30),))):
+        masked = engine.Engine([engine.call("mask", rect=rects)]).run(frame)
+        codec.write_file(masked, tmp_path / "in" / f"{name}.png")
+    (tmp_path / "in" / "c.png").write_bytes((tmp_path / "in" / "a.png").read_bytes()[:500])
+    result = shell(f"{IMGEDIT} erase in -o out --until-clean 1 --keep-going", tmp_path)
+    assert result.returncode == 3 and b"text remains after 1 round" in result.stderr and b"c.png" in result.stderr
+    assert sorted(p.name for p in (tmp_path / "out").glob("?.png")) == ["b.png"]
+    result = shell(f"{IMGEDIT} erase in/a.png in/b.png --json --until-clean 1", tmp_path)
+    assert result.returncode == 1, result.stderr
+    refused, clean = (json.loads(line) for line in result.stdout.splitlines())
+    assert "text-remains" in [finding["code"] for finding in refused["findings"]]
+    assert "text-remains" not in [finding["code"] for finding in clean["findings"]]
 
 
 def noise(path: Path, rows: int, columns: int) -> str:
@@ -254,7 +298,7 @@ def test_many_pictures_through_one_pipe_keep_their_order(tmp_path: Path) -> None
 
 def test_a_closed_pipe_ends_all_quietly(tmp_path: Path) -> None:
     for i in range(6):
-        Image.effect_noise((300, 300), 60).convert("RGB").save(tmp_path / f"{i}.png")
+        Image.effect_noise((300, 300), 10).convert("RGB").save(tmp_path / f"{i}.png")
     steps = ["mask . --rect 1,1,20,20", "erase", "match-hist"]
     command = " | ".join(f"{IMGEDIT} {step}" for step in steps) + " | head -c 100 | wc -c; echo ${PIPESTATUS[@]}"
     result = shell(command, tmp_path)

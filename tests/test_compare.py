@@ -90,6 +90,24 @@ def test_another_size_with_scale_gives_a_difference_of_the_frame_s_size(referenc
             assert found.notes["size"] == ((320, 240) if scale == "down" else (640, 480))
 
 
+def test_regions_come_from_a_mask_that_is_given(edited: Frame, reference: Frame) -> None:
+    assert edited.mask is not None
+    given = Frame(np.repeat(edited.mask[..., None], 3, axis=2))
+    bare = edited.replace(mask=None)
+    own, found = (compare(f, reference=reference, **o) for f, o in ((edited, {}), (bare, {"mask": given})))
+    assert own.sidecar.metrics == found.sidecar.metrics and found.mask is None
+    assert compare(edited, reference=reference, mask=Frame(255 - given.pixels)).sidecar.metrics["rmse"]["inside"] == 0
+    error_of(DataError, bare, reference=reference, mask=Frame(given.pixels[1:]))
+
+
+def test_a_seam_fails_the_gate(reference: Frame, edited: Frame) -> None:
+    assert edited.mask is not None
+    dark = np.where(edited.mask[..., None] > 0, reference.pixels // 2, reference.pixels)
+    error = error_of(GateFailed, edited.replace(pixels=dark), reference=reference, max_={"seam": 0.05})
+    assert "seam ring" in error.message
+    compare(reference.replace(mask=edited.mask), reference=reference, max_={"seam": 0.05})
+
+
 # --- limits ---------------------------------------------------------------------------------------------------
 
 

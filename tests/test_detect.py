@@ -228,7 +228,7 @@ def test_flat_tiles_are_not_searched() -> None:
         reads = False
         calls = 0
 
-        def detect(self, pixels: Any, *, read: bool) -> list[Region]:
+        def detect(self, pixels: Any, *, read: bool, part: bool = False) -> list[Region]:
             self.calls += 1
             return []
 
@@ -252,7 +252,7 @@ def test_a_small_stamp_in_12_megapixels(ocr: Rapidocr) -> None:
 def test_no_socket_no_file_no_word(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], dated: Any
 ) -> None:
-    from imgedit.backends.detect import rapidocr
+    from imgedit.backends.detect import _ppocr
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a socket was opened")
@@ -260,8 +260,8 @@ def test_no_socket_no_file_no_word(
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     # loaded anew under these eyes
-    rapidocr._session.cache_clear()
-    rapidocr._characters.cache_clear()
+    _ppocr._session.cache_clear()
+    _ppocr.characters.cache_clear()
     detect_text(Frame(dated[0]), Rapidocr(), read=True)
     assert capfd.readouterr() == ("", "")
 

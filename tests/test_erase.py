@@ -35,7 +35,7 @@ class Counting:
         self.calls, self.pixels = self.calls + 1, self.pixels + mask.size
         out = pixels.copy()
         out[mask > 0] = np.iinfo(pixels.dtype).max
-        return Filled(out, "white", "counting")
+        return Filled(out, "white", "counting", seamless=True)
 
 
 def framed(rows: int, columns: int, *boxes: tuple[int, int, int, int], value: int = 255, kind: str = "rgb8") -> Frame:
@@ -49,7 +49,7 @@ def fill(name: str) -> Any:
     return registry.backend("fill", name)
 
 
-@pytest.mark.parametrize("name", ["flat", "harmonic", "telea", "ns", "auto"])
+@pytest.mark.parametrize("name", ["flat", "harmonic", "telea", "ns", "patch", "learned", "auto"])
 @pytest.mark.parametrize("kind", ["rgb8", "rgba8", "rgb16", "rgba16"])
 @given(seed=st.integers(0, 10_000), share=st.sampled_from([0.002, 0.02, 0.3]))
 @settings(max_examples=4, deadline=None)
@@ -95,7 +95,7 @@ def test_notes_say_where_how_and_why() -> None:
     notes = erase(framed(300, 400, (100, 120, 20, 60)), fill("auto")).notes
     (listed,) = notes["listed"]
     assert listed["where"] == (120, 100, 60, 20) and notes["methods"] == {listed["method"]: 1}
-    assert "beside the hole" in listed["why"]
+    assert "levels per pixel" in listed["why"]
 
 
 def test_the_list_of_holes_is_capped() -> None:
@@ -149,6 +149,42 @@ def test_the_adapter_lets_no_broken_fill_through() -> None:
 
     with pytest.raises(Exception, match="'leaky' changed pixels outside"):
         erase(framed(60, 80, (20, 20, 10, 10)), adapt("fill", Leaky()))
+
+
+class Offset(Counting):
+    """Fills with what was there, too dark."""
+
+    def fill(self, pixels: Array, mask: Array, *, seed: int) -> Filled:
+        out = pixels.copy()
+        out[mask > 0] -= 12
+        return Filled(out, "offset", "")
+
+
+def test_a_fill_that_does_not_meet_its_surroundings_is_blended() -> None:
+    frame = framed(90, 120, (30, 30, 30, 50))
+    frame = frame.replace(pixels=frame.pixels // 8 + 100)
+    filled = erase(frame, Offset())
+    inside = frame.mask > 0
+    error = filled.pixels.astype(int) - frame.pixels
+    assert np.abs(error[inside].mean()) < 3 and not error[~inside].any()
+
+
+def test_some_places_can_be_filled_smoothly() -> None:
+    frame = framed(120, 300, (40, 40, 20, 20), (40, 220, 20, 20))
+    smooth = erase(frame, Counting(), margin=8, smooth=((-90, 50, 20, 5),))
+    assert smooth.notes["methods"] == {"white": 1, "harmonic": 1}
+    assert (smooth.pixels[40:60, 40:60] == 255).all()
+    harmonic = erase(frame, fill("harmonic"), margin=8)
+    assert np.array_equal(smooth.pixels[40:60, 220:240], harmonic.pixels[40:60, 220:240])
+
+
+def test_repeated_erases_add_up_in_the_hint_plane() -> None:
+    frame = framed(60, 80, (20, 20, 10, 10))
+    once = erase(frame, Counting())
+    other = np.zeros((60, 80), np.uint8)
+    other[40:50, 50:60] = 7  # faint weights are invented too
+    twice = erase(once.replace(mask=other), Counting())
+    assert np.array_equal(twice.planes["hint"] == 0, (frame.mask > 0) | (other > 0))
 
 
 # --- inpaint ---------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import sample
 import scipy.ndimage
 import scipy.sparse
 import scipy.sparse.linalg
@@ -19,7 +21,9 @@ from imgedit.backends.adapter import adapt
 from imgedit.backends.fill.auto import Auto
 from imgedit.backends.fill.flat import Flat
 from imgedit.backends.fill.harmonic import Harmonic
+from imgedit.backends.fill.learned import Learned
 from imgedit.backends.fill.ns import Ns
+from imgedit.backends.fill.patch import Patch
 from imgedit.backends.fill.telea import Telea
 from imgedit.backends.protocols import Filled
 from imgedit.errors import BrokenPromise, DataError
@@ -27,10 +31,10 @@ from imgedit.frame import LatentStats, Region
 from imgedit.ops import holes
 from imgedit.ops.fill import flat
 from imgedit.ops.harmonic import harmonic
-from imgedit.ops.rehearse import choose, rehearse
+from imgedit.ops.lively import sharpened
 
 Array = NDArray[Any]
-BACKENDS = [Flat, Harmonic, Telea, Ns, Auto]
+BACKENDS = [Flat, Harmonic, Telea, Ns, Patch, Learned, Auto]
 FOUR = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 
@@ -148,29 +152,49 @@ def test_flat_does_not_let_a_leaf_tilt_the_wall() -> None:
 
 
 def test_auto_picks_what_fits() -> None:
-    mask = np.zeros((200, 200), np.uint8)
-    mask[90:110, 80:120] = 255
+    def filled(pixels: Array, mask: Array) -> Filled:
+        return Auto().fill(pixels, mask, seed=0)
+
     rng = np.random.default_rng(0)
-    grain = np.clip(128 + rng.normal(0, 12, (200, 200, 3)), 0, 255).astype(np.uint8)
-    assert Auto().fill(grain, mask, seed=0).method == "flat"
-    y, x = np.mgrid[0:200, 0:200]
-    hills = np.repeat((128 + 100 * np.sin(x / 15) * np.cos(y / 12))[..., None], 3, axis=2).astype(np.uint8)
-    picked = Auto().fill(hills, mask, seed=0)
-    assert picked.method == "harmonic" and "flat" in picked.why
-    assert np.array_equal(picked.pixels, harmonic(hills, mask))
+    even = np.full((340, 340, 3), 128, np.uint8)
+    rough = np.clip(128 + rng.normal(0, 12, even.shape), 0, 255).astype(np.uint8)
+    stroke, wide, deep = (np.zeros((340, 340), np.uint8) for _ in range(3))
+    stroke[90:98, 60:160] = wide[80:120, 80:160] = deep[60:230, 60:230] = 255
+    assert filled(even, deep).method == "harmonic"
+    picked = filled(rough, stroke)
+    assert picked.method == "learned" and "levels per pixel" in picked.why
+    assert filled(rough, wide).method == "learned+patch"
+    assert filled(rough, deep).method == "harmonic+patch"
+    deep[260:266, 20:240] = 255
+    both = filled(rough, deep)
+    assert both.method == "harmonic+patch, learned" and "beside" in both.why
+    assert np.array_equal(both.pixels[deep == 0], rough[deep == 0])
 
 
-def test_choosing_prefers_harmonic_unless_another_is_clearly_better() -> None:
-    assert choose({})[0] == "harmonic"
-    assert choose({"harmonic": 10.0, "ns": 9.8})[0] == "harmonic"
-    assert choose({"harmonic": 10.0, "ns": 9.0, "telea": 9.2})[0] == "ns"
-    assert choose({"harmonic": 0.4, "flat": 0.2})[0] == "harmonic"  # rounding may decide
+@pytest.mark.parametrize("method", ["learned", "auto"])
+def test_a_wide_hole_is_as_lively_as_what_is_round_it(method: str) -> None:
+    pixels = sample.photos(["brick"])["brick"]
+    mask = np.zeros(pixels.shape[:2], np.uint8)
+    mask[200:270, 200:280] = 255
+    result = registry.backend("fill", method).fill(pixels, mask, seed=0).pixels
+    energies = [float(np.square(np.diff(p[202:268, 202:278].mean(axis=2), axis=1)).mean()) for p in (result, pixels)]
+    smooth = float(np.square(np.diff(harmonic(pixels, mask)[202:268, 202:278].mean(axis=2), axis=1)).mean())
+    assert 0.4 * energies[1] < energies[0] < 1.2 * energies[1] and smooth < 0.2 * energies[1]
 
 
-def test_rehearsal_needs_room() -> None:
-    mask = np.full((40, 40), 255, np.uint8)
-    mask[0] = 0
-    assert rehearse(noise((40, 40)), mask) == {}
+def test_detail_is_added_only_in_the_hole_and_only_where_it_lacks() -> None:
+    rng = np.random.default_rng(3)
+    rough = np.clip(128 + rng.normal(0, 20, (80, 90, 3)), 0, 255).astype(np.float32)
+    mask = np.zeros((80, 90), np.uint8)
+    mask[30:50, 30:60] = 255
+    smooth = np.where(mask[..., None] > 0, cv2.GaussianBlur(rough, (0, 0), 1.0), rough)
+    sharp = sharpened(smooth, mask)
+    assert np.array_equal(sharp[mask == 0], smooth[mask == 0])
+    assert (
+        np.abs(np.diff(sharp[30:50, 30:60], axis=0)).mean() > 1.2 * np.abs(np.diff(smooth[30:50, 30:60], axis=0)).mean()
+    )
+    # what is as rough as its surroundings stays as it is
+    assert np.array_equal(sharpened(rough, mask), rough)
 
 
 # --- all backends ----------------------------------------------------------------------------------------
@@ -188,7 +212,8 @@ def test_outside_stays_and_inside_does_not_matter(
     other[mask > 0] = noise((rows, columns), dtype, seed + 1)[mask > 0]
     pixels.flags.writeable = other.flags.writeable = False
     a, b = (adapt("fill", backend()).fill(p, mask, seed=0) for p in (pixels, other))
-    assert a.pixels.dtype == dtype and a.method in {"flat", "harmonic", "telea", "ns"} and a.why
+    assert a.pixels.dtype == dtype and a.why
+    assert a.method in {"flat", "harmonic", "telea", "ns", "patch", "learned", "learned+patch"}
     assert np.array_equal(a.pixels[mask == 0], pixels[mask == 0])
     assert np.array_equal(a.pixels, b.pixels) and a.method == b.method
 
@@ -281,7 +306,7 @@ class Fake:
     def upscale(self, pixels: Array, rows: int, columns: int, **options: Any) -> Any:
         return self.answer
 
-    def detect(self, pixels: Array, *, read: bool) -> Any:
+    def detect(self, pixels: Array, *, read: bool, part: bool = False) -> Any:
         assert pixels.dtype == np.uint8
         return self.answer
 

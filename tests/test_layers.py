@@ -27,7 +27,11 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "stages": ({"errors", "frame", "stage", "ops"}, set()),
     "backends": ({"errors", "frame", "ops", "backends"}, {"numpy"}),
     "registry": ({"errors", "stage"}, set()),
-    "engine": ({"errors", "frame", "strict_json", "stage", "promises", "describe", "registry", "codec", ""}, {"numpy"}),
+    "loop": ({"errors", "frame", "strict_json", "stage", "registry", ""}, set()),
+    "engine": (
+        {"errors", "frame", "strict_json", "stage", "promises", "describe", "registry", "codec", "loop", ""},
+        {"numpy"},
+    ),
     "pipeline": ({"errors", "engine", "registry", "stage"}, {"yaml"}),
     "cli": ({"errors", "frame", "stage", "registry", "codec", "describe", "engine", "pipeline", "cli", ""}, {"click"}),
     "__main__": ({"", "cli"}, set()),

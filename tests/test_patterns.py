@@ -1,4 +1,4 @@
-"""What `--match @date` takes for a date."""
+"""What `--match @date`, `@price` and `@url` take for one."""
 
 from __future__ import annotations
 
@@ -43,6 +43,36 @@ The quick brown fox|© Studio Nord|50 mm|1/250 s|100 %|24 h|7 11|10 km|16 8 4 2|
 """
 
 
+PRICES = """
+$12.99|$ 12.99|$5|$1,299|$1,299.00|US$ 10|A$5.50|R$ 10,00|€12|€ 12,50|12,99 €|12.99€|12 €|EUR 12.99|12,99 EUR
+1.299,00 €|1 299,00 €|1'299.00 CHF|CHF 12.50|Fr. 5.-|12,- €|12.– €|£3.50|£3|USD 5|5 USD|¥1200|￥1,200|1200円|100元
+₹500|₹1,00,000|Rs. 500|Rs 1,500|50 kr|kr 50|99:-|49,90 zł|990 Kč|100 ₽|100 руб|99¢|5 dollars|3 Euro|20 cents
+Only $5!|2 for $5|Price: €12|$1O.99|$12.9O|€l2,50|Sale 12,99 € today|ab 9,99€
+"""
+
+NO_PRICES = """
+12.99|100 %|F/2.8|50 mm|USD|$|€|EURO 2020|EUROPE 12|5 pounds|20 lb|$HOME|A$AP|10 ct|2019-08-14|14.08.2019|12:30
++49 30 123456|No. 118|Lot 5, Nr. 118|ISO 200|Summer 2014|img_4711.jpg|50 krona fans|10 Trylon|CHF|kr|Euro
+1920 x 1080|EURO CUP 2024|USDA 12|5 centsible|$IO|Fri 12.50|3 yens
+"""
+
+URLS = """
+https://example.org|http://example.org/a?b=1#c|HTTPS://EXAMPLE.ORG|http:/ /example.org|https:/lexample.org
+ftp://files.example.net|www.example.org|WWW.EXAMPLE.ORG|www. example. org|www,example.org|wwwexample.org
+ww.example.org|vvw.example.org|llwww.example.org|www.studio-nord.de/photos|www.müller.at|example.org
+studio-nord.co.uk/photos|EXAMPLE.COM|Example.com|see example.com for more|shop.example.io|flickr.com/photos/4711
+bit.ly/3abc|(example.org)|example.org.|Photo: example.org|example.com:8080/x|youtu.be/abc|www.example.photography
+http://localhost:8080/a|©example.com
+"""
+
+NO_URLS = """
+name@example.org|first.last@example.com|info.de@x.org|info@www-example.org|img_4711.jpg|IMG_4711.PNG|report.pdf
+No.118|M.Keller|Photo: M. Keller|e.g. this|a.m.|12.5|192.168.1.10|1.2.3|14.08.2019|harbour.At night
+harbour.It was|end.The|Mr.Smith|v1.2.de|www|http|com|Dr.No|St.Moritz|3.de|U.S.A|Wow. Nice|main.py|run.sh
+name©example.org
+"""
+
+
 def rows(table: str) -> list[str]:
     return [text for line in table.strip().splitlines() for text in line.split("|")]
 
@@ -55,6 +85,23 @@ def test_dates_are_found(text: str) -> None:
 @pytest.mark.parametrize("text", rows(OTHERS))
 def test_other_numbers_are_not(text: str) -> None:
     assert not compiled("@date").search(text)
+
+
+@pytest.mark.parametrize(("name", "text"), [("@price", t) for t in rows(PRICES)] + [("@url", t) for t in rows(URLS)])
+def test_prices_and_addresses_are_found(name: str, text: str) -> None:
+    assert compiled(name).search(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("@price", t) for t in rows(NO_PRICES)] + [("@url", t) for t in rows(NO_URLS)]
+)
+def test_amounts_names_and_mail_are_not(name: str, text: str) -> None:
+    assert not compiled(name).search(text)
+
+
+@pytest.mark.parametrize("text", rows(DATES))
+def test_dates_are_no_prices_and_no_addresses(text: str) -> None:
+    assert not compiled("@price").search(text) and not compiled("@url").search(text)
 
 
 def test_every_day_of_a_year_in_the_usual_forms() -> None:
@@ -76,12 +123,14 @@ def test_every_day_of_a_year_in_the_usual_forms() -> None:
                 assert found and found.group() in (text, text.removesuffix("日")), text
 
 
-def test_long_lines_do_not_take_long() -> None:
-    find = compiled("@date").search
-    start = time.perf_counter()
-    for text in ("1 " * 2000, "12." * 2000, "2019-" * 1000, "2019 " + " " * 5000, "Aug " * 1000, "'" * 5000):
-        find(text)
-    assert time.perf_counter() - start < 1
+@pytest.mark.parametrize("name", ["@date", "@price", "@url"])
+def test_long_lines_do_not_take_long(name: str) -> None:
+    find = compiled(name).search
+    start = time.process_time()
+    for text in ("1 ", "12.", "1,", "2019-", "Aug ", "'", "a.", "a-", "www.", "$1 ", "O", "http://", "1 234 ", "a"):
+        find(text * 2000)
+    find("2019 " + " " * 5000)
+    assert time.process_time() - start < 1
 
 
 def test_a_name_that_is_no_pattern_names_the_nearest() -> None:

@@ -101,7 +101,8 @@ def _values() -> st.SearchStrategy[Any]:
 
 _STEP = st.one_of(
     st.sampled_from(registry.stage_names()),
-    st.dictionaries(st.sampled_from([*registry.stage_names(), "id", "x"]), _values(), max_size=2),
+    st.dictionaries(st.sampled_from([*registry.stage_names(), "id", "x", "loop"]), _values(), max_size=2),
+    st.fixed_dictionaries({"loop": st.dictionaries(st.sampled_from(["steps", "rounds", "until"]), _values())}),
 )
 
 
@@ -113,6 +114,39 @@ def test_any_yaml_is_a_pipeline_or_an_error_for_people(data: Any) -> None:
         assert error.hint and error.message.startswith("p.yaml")
     else:
         assert parse(found.to_yaml()).calls == found.calls
+
+
+def test_a_loop_is_its_steps_with_rounds_on_what_can_be_done_again() -> None:
+    found = parse("steps:\n  - upscale\n  - loop: {until: clean, rounds: 4, steps: [detect-text, mask, erase]}\n")
+    assert [c.stage.name for c in found.calls] == ["upscale", "detect-text", "mask", "erase"]
+    assert found.calls[3].params["until_clean"] == 4
+    plain = parse("steps: [upscale, detect-text, mask, erase: {until-clean: 4}]")
+    assert plain.calls == found.calls == parse(found.to_yaml()).calls
+    assert parse("steps: [loop: {steps: [erase]}]").calls[0].params["until_clean"] == 3
+    own = parse("steps: [loop: {rounds: 9, steps: [erase: {until-clean: 2}, erase]}]")
+    assert [c.params["until_clean"] for c in own.calls] == [2, 9]
+    assert found.override("erase.until-clean=7").calls[3].params["until_clean"] == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("steps:\n  - loop: {steps: [mask]}\n", ":2", "done again"),
+        ("steps:\n  - loop:\n      rounds: 0\n      steps: [erase]\n", ":3", "1 to 10"),
+        ("steps:\n  - loop:\n      until: never\n      steps: [erase]\n", ":3", "until: clean"),
+        ("steps:\n  - loop: {steps: [erase], round: 2}\n", ":2", "'rounds'"),
+        ("steps:\n  - loop: {steps: [erase]}\n    id: a\n", ":2", "another name"),
+        ("steps:\n  - loop: 3\n", ":2", "mapping"),
+        ("steps:\n  - loop: {steps: []}\n", ":2", "at least one"),
+        ("steps:\n  - loop:\n      steps:\n        - mask\n        - eras\n", ":5", "'erase'"),
+        ("steps:\n  - loop:\n      steps:\n        - erase\n        - match-hist: {reference: '@no'}\n", ":5", "no e"),
+    ],
+)
+def test_mistakes_in_a_loop_have_their_line(text: str, line: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert caught.value.message.startswith(f"p.yaml{line}:")
+    assert words in caught.value.message + " " + caught.value.hint
 
 
 @given(

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from corpus import grown
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from sample import TUNING, jpeg, photos, stamp
 
 from imgedit import registry
-from imgedit.errors import GateFailed
+from imgedit.errors import DataError, GateFailed
 from imgedit.frame import Finding, Frame
 from imgedit.ops import preflight as checks
+from imgedit.ops.preflight import geometry, surroundings
 from imgedit.stages.preflight import preflight
 
 Array = NDArray[Any]
+ROOT = Path(__file__).parents[1]
 
 
 def ground(rows: int = 300, columns: int = 400) -> Array:
@@ -37,14 +48,6 @@ def rect(top: int, left: int, height: int, width: int, value: int = 255) -> Arra
     return mask
 
 
-def grown(truth: Array, reach: int) -> Array:
-    padded = np.pad(truth > 0, reach)
-    size = 2 * reach + 1
-    rows, columns = truth.shape
-    shifts = (padded[i : i + rows, j : j + columns] for i in range(size) for j in range(size))
-    return np.logical_or.reduce(list(shifts)).astype(np.uint8) * 255
-
-
 def codes(pixels: Array, mask: Array) -> set[str]:
     return {record.code for record in checks.check(pixels, mask)}
 
@@ -58,7 +61,6 @@ def specks() -> Array:
 def edges() -> Array:
     pixels = ground()
     pixels[:, 190:] //= 4
-    pixels[150:] //= 2
     return pixels
 
 
@@ -69,9 +71,52 @@ def blurred() -> Array:
     return pixels.astype(np.uint8)
 
 
-def tight() -> tuple[Array, Array]:
-    stamped, truth = stamp(np.full((300, 400, 3), 60, np.uint8), "2019-07-14", kind="caption", seed=0, size=40)
-    return stamped, (truth > 220).astype(np.uint8) * 255
+def noisy() -> Array:
+    noise = np.random.default_rng(2).normal(0, 20, (300, 400, 3))
+    return np.clip(ground() + noise, 0, 255).astype(np.uint8)
+
+
+def clipped() -> Array:
+    pixels = ground()
+    pixels[:, 120:] = 255
+    return pixels
+
+
+def text(reach: int, **options: Any) -> tuple[Array, Array]:
+    """Return a picture with a date, and the mask of its strokes grown by *reach*."""
+    stamped, truth = stamp(ground(), "2019-07-14", kind="caption", seed=0, size=40, **options)
+    return stamped, grown(truth > 220 if reach == 0 else truth > 8, reach)
+
+
+def left() -> tuple[Array, Array]:
+    pixels, mask = text(2)
+    mask[:, 200:] = 0
+    return pixels, mask
+
+
+def shifted() -> tuple[Array, Array]:
+    pixels, mask = text(2)
+    return pixels, np.roll(mask, (-6, 5), (0, 1))
+
+
+def two() -> tuple[Array, Array]:
+    pixels = ground()
+    pixels[110:130, 50:100] = pixels[110:130, 300:350] = (250, 40, 40)
+    return pixels, rect(105, 45, 30, 310)
+
+
+def jagged() -> Array:
+    y, x = np.mgrid[0:60, 0:80]
+    disc = (np.hypot(y - 30, x - 40) < 18).astype(np.uint8) * 255
+    return disc.repeat(5, axis=0).repeat(5, axis=1)
+
+
+def strip() -> tuple[Array, Array]:
+    return ground(50), rect(1, 130, 48, 120)[:50]
+
+
+def tall() -> Array:
+    return rect(50, 50, 200, 250)
 
 
 MADE = {
@@ -79,16 +124,24 @@ MADE = {
     "IE102": (ground(), rect(0, 0, 300, 400)),
     "IE103": (ground(), 255 - rect(100, 100, 20, 60)),
     "IE104": (ground(), rect(20, 0, 270, 400)),
-    "IE105": (ground(), rect(50, 50, 200, 250)),
+    "IE105": (ground(), tall()),
     "IE106": (ground(), specks()),
     "IE107": (ground(), rect(100, 100, 3, 60)),
     "IE108": (ground(), rect(0, 100, 20, 60)),
-    "IE109": (ground(), rect(0, 0, 250, 250)),
+    "IE109": strip(),
     "IE110": (blurred(), rect(100, 100, 20, 60)),
     "IE111": (jpeg(ground(), 10), rect(100, 100, 20, 60)),
     "IE112": (edges(), rect(120, 160, 60, 60)),
-    "IE113": tight(),
+    "IE113": text(0),
     "IE114": (ground(), rect(100, 100, 20, 60, 128)),
+    "IE115": (ground(), rect(100, 100, 1, 60)),
+    "IE116": (ground(), jagged()),
+    "IE117": two(),
+    "IE118": shifted(),
+    "IE119": (ground(), np.zeros((150, 200), np.uint8)),
+    "IE120": (clipped(), rect(100, 100, 20, 60)),
+    "IE121": (noisy(), rect(100, 100, 20, 60)),
+    "IE122": left(),
 }
 
 
@@ -101,16 +154,28 @@ def test_a_made_case_is_caught(code: str) -> None:
     pixels, mask = MADE[code]
     found = {record.code: record for record in checks.check(pixels, mask)}
     assert code in found
-    severity, message, hint = checks.CODES[code]
+    known = checks.CODES[code]
     record = found[code]
-    assert record.severity == severity and record.hint == hint
-    assert "{" not in record.message and record.message.startswith(message.split("{")[0])
+    assert record.severity == known.severity and record.hint == known.hint
+    assert "{" not in record.message and record.message.startswith(known.message.split("{")[0])
     # the same in 16 bit
     assert {r.code for r in checks.check(pixels.astype(np.uint16) * 257, mask)} == set(found)
 
 
-def test_a_good_case_is_silent() -> None:
-    assert codes(ground(), rect(100, 100, 20, 60)) == set()
+@pytest.mark.parametrize("mask", [rect(100, 100, 20, 60), rect(240, 300, 40, 80)])
+def test_a_good_case_is_silent(mask: Array) -> None:
+    assert codes(ground(), mask) == set()
+
+
+def test_good_text_is_silent() -> None:
+    for reach in (1, 2, 3):
+        assert codes(*text(reach)) <= {"IE107"}
+
+
+def test_a_mask_in_latent_cells_is_not_jagged() -> None:
+    cells = (np.random.default_rng(0).random((300 // 6, 400 // 4)) < 0.02).astype(np.uint8) * 255
+    mask = cells.repeat(6, axis=0).repeat(4, axis=1)
+    assert "IE116" not in {record.code for record in checks.check(ground(), mask, grid=4)}
 
 
 def test_where_is_the_box_of_the_hole() -> None:
@@ -118,48 +183,79 @@ def test_where_is_the_box_of_the_hole() -> None:
     assert record.where == (120, 100, 60, 20)
 
 
+def test_misalignment_says_where_to() -> None:
+    (record,) = [r for r in checks.check(*shifted()) if r.code == "IE118"]
+    # the mask was moved up by 6 and right by 5 pixels
+    assert re.search(r"better ([678]) px down", record.message)
+
+
 @pytest.mark.parametrize("code", sorted(checks.CODES))
 def test_hints_can_be_typed(code: str) -> None:
-    severity, message, hint = checks.CODES[code]
-    assert severity in checks.SEVERITIES and message and hint
-    for command, options in re.findall(r"imgedit ([a-z-]+)((?: --[a-z-]+(?: [a-z0-9]+)?)*)", hint):
+    known = checks.CODES[code]
+    assert known.severity in checks.SEVERITIES and known.message and known.hint and known.why and known.title
+    for command, options in re.findall(r"imgedit ([a-z-]+)((?: --[a-z-]+(?: [a-z0-9]+)?)*)", known.hint):
         words = options.split()
         given = {w: v for w, v in zip(words, [*words[1:], "true"]) if w.startswith("--")}
         registry.stage(command).check({w: "true" if v.startswith("--") else v for w, v in given.items()})
 
 
-def test_few_warnings_on_real_photos_with_masks_of_text() -> None:
-    pictures = photos(TUNING)
-    # the moon's file shows blocks, and preflight rightly says so
-    total = warned = 0
-    for name, pixels in pictures.items():
-        for kind in ("date", "caption", "small"):
-            stamped, truth = stamp(pixels, kind=kind, seed=1)
-            found = checks.check(stamped, grown(truth, 2))
-            total += 1
-            warned += name != "moon" and any(r.severity != "info" for r in found)
-    assert total >= 24 and warned <= 0.1 * total
-
-
-def test_tight_masks_are_mostly_caught_and_good_ones_are_not() -> None:
-    caught = missed = false = 0
-    for name, pixels in photos(TUNING[:8]).items():
-        for seed in (1, 2):
-            stamped, truth = stamp(pixels, kind="caption", seed=seed)
-            hit = "IE113" in codes(stamped, (truth > 200).astype(np.uint8) * 255)
-            caught, missed = caught + hit, missed + (not hit)
-            false += "IE113" in codes(stamped, grown(truth, 1))
-        assert name
-    assert caught >= 0.5 * (caught + missed) and false <= 1
-
-
 def test_one_by_one_and_lines() -> None:
-    for shape in ((1, 1), (1, 300), (300, 1), (2, 2), (3, 5)):
+    for shape in ((1, 1), (1, 300), (300, 1), (2, 2), (3, 5), (17, 33), (40, 40)):
         pixels = np.full((*shape, 3), 100, np.uint8)
-        for value in (0, 255):
-            mask = np.zeros(shape, np.uint8)
-            mask[0, 0] = value
-            assert isinstance(checks.check(pixels, mask), list)
+        for value in (0, 128, 255):
+            for place in ((0, 0), (shape[0] // 2, shape[1] // 2), (slice(None, None, 2), slice(None, None, 3))):
+                mask = np.zeros(shape, np.uint8)
+                mask[place] = value
+                assert isinstance(checks.check(pixels, mask), list)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 1 << 30), st.floats(0.001, 0.999))
+def test_any_mask_on_any_picture_is_judged(rows: int, columns: int, seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (rows, columns, 3), np.uint8)
+    records = checks.check(pixels, ((rng.random((rows, columns)) < share) * 255).astype(np.uint8))
+    assert [r.code for r in records] == sorted({r.code for r in records})
+    for record in records:
+        x, y, width, height = record.where or (0, 0, 1, 1)
+        assert 0 <= x < x + width <= columns and 0 <= y < y + height <= rows
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 1 << 30))
+def test_groups_cover_every_masked_pixel(rows: int, columns: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = ((rng.random((rows, columns)) < 0.01) * 255).astype(np.uint8)
+    rest = mask.copy()
+    for group in geometry.groups(mask):
+        assert rest[group.box.slices].any() or mask[group.box.slices].any()
+        rest[group.box.slices] = 0
+    assert not rest.any()
+
+
+def test_the_moon_is_blocky_and_other_photos_are_not() -> None:
+    """The moon's file shows the 8×8 grid of an old compression, on the grid of its own corner."""
+    found = {}
+    for name, pixels in photos(TUNING).items():
+        luma = np.asarray(pixels[..., 1], np.float32)
+        found[name] = surroundings.grid_strength(luma, np.ones(luma.shape, bool))
+    assert found.pop("moon") > 2 and max(found.values()) < surroundings.BLOCKY
+
+
+def test_time_follows_the_holes_and_not_the_picture() -> None:
+    """12 megapixels with a large hole and 300 specks; far above what is promised, as machines differ."""
+    rng = np.random.default_rng(0)
+    pixels = np.tile(ground(), (10, 10, 1))
+    mask = np.zeros(pixels.shape[:2], np.uint8)
+    mask[200:2000, 300:1800] = 255
+    for y, x in rng.integers(0, 2990, (300, 2)):
+        mask[y : y + 2, x : x + 2] = 255
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        assert "IE106" in codes(pixels, mask)
+        times.append(time.process_time() - start)
+    assert min(times) < 0.15
 
 
 # --- the stage -------------------------------------------------------------------------------------------
@@ -188,3 +284,41 @@ def test_the_stage_fails_at_or_above_the_severity() -> None:
 def test_an_empty_mask_is_no_error() -> None:
     found = preflight(Frame(ground(), mask=empty())).sidecar.findings
     assert [(f.code, f.severity) for f in found] == [("IE101", "warning")]
+
+
+# --- another size, and the documentation -----------------------------------------------------------------
+
+
+def test_a_mask_of_another_size_is_refused_wherever_it_comes_from(run: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"mask is 200×150.*picture 400×300"):
+        Frame(ground(), mask=np.zeros((150, 200), np.uint8))
+    Image.fromarray(ground()).save(tmp_path / "x.png")
+    Image.fromarray(np.full((150, 200), 255, np.uint8)).save(tmp_path / "m.png")
+    asked = run("mask", "--from", "m.png", "x.png", "-o", "y.png")
+    (tmp_path / "m.png").rename(tmp_path / "x.mask.png")
+    beside = run("preflight", "x.png", "--json")
+    for result in (asked, beside):
+        assert result.returncode == 65 and b"200\xc3\x97150" in result.stderr and b"400\xc3\x97300" in result.stderr
+
+
+def explained(run: Callable[..., subprocess.CompletedProcess[bytes]], *arguments: str) -> tuple[int, str]:
+    """Run --explain where neither numpy nor cv2 can be imported and there is no picture."""
+    poison = ROOT / "tests" / "poison"
+    result = run("preflight", *arguments, env={"PYTHONPATH": f"{poison}{os.pathsep}{ROOT}"})
+    return result.returncode, (result.stdout + result.stderr).decode()
+
+
+def test_codes_are_explained_without_a_picture(run: Callable[..., Any]) -> None:
+    code, said = explained(run, "--explain", "ie113")
+    known = checks.CODES["IE113"]
+    assert code == 0 and all(part in said for part in ("IE113", known.title, known.severity, known.why, known.hint))
+
+
+def test_all_codes_are_listed(run: Callable[..., Any]) -> None:
+    code, said = explained(run, "--explain")
+    assert code == 0 and [line[:5] for line in said.splitlines()] == sorted(checks.CODES)
+
+
+def test_an_unknown_code_is_a_usage_error(run: Callable[..., Any]) -> None:
+    code, said = explained(run, "--explain", "IE1113")
+    assert code == 2 and "IE113" in said

@@ -84,14 +84,14 @@ class _Upscaler(_Adapted):
 
 
 class _Detector(_Adapted):
-    def detect(self, pixels: Pixels, *, read: bool) -> list[Region]:
+    def detect(self, pixels: Pixels, *, read: bool, part: bool = False) -> list[Region]:
         """Detect in 8 bit; corners beyond the picture are moved to its edge, and what then has no area is left out.
 
         A detector sees text run out of the picture, and says where it would go on: that is no fault of it.
         Raises BrokenPromise for anything that is not a list of regions with scores from 0 to 1.
         """
         rows, columns = pixels.shape[:2]
-        regions = self._backend.detect(to8(pixels), read=read)
+        regions = self._backend.detect(to8(pixels), read=read, part=part)
         if not isinstance(regions, list) or not all(hasattr(region, "polygon") for region in regions):
             raise self._broken("did not return a list of regions")
         return [kept for region in regions if (kept := self._inside(region, rows, columns)) is not None]

@@ -23,11 +23,15 @@ class Flags(Protocol):
 
 
 class Filled(NamedTuple):
-    """A filled crop, the method that filled it, and why this one (for the step's notes)."""
+    """A filled crop, the method that filled it, and why this one (for the step's notes).
+
+    *seamless*: it is to be taken as it is; else the step that it leaves along the hole's edge is blended away.
+    """
 
     pixels: Pixels
     method: str
     why: str
+    seamless: bool = False
 
 
 class Filler(Flags, Protocol):
@@ -50,8 +54,11 @@ class Detector(Flags, Protocol):
     #: whether it can also say what the text is
     reads: ClassVar[bool]
 
-    def detect(self, pixels: Pixels, *, read: bool) -> list[Region]:
-        """Return the regions of text in (rows, columns, 3) uint8 *pixels*; with *read*, what each says."""
+    def detect(self, pixels: Pixels, *, read: bool, part: bool = False) -> list[Region]:
+        """Return the regions of text in (rows, columns, 3) uint8 *pixels*; with *read*, what each says.
+
+        *part*: this is a tile of a picture that is searched as a whole too, reduced.
+        """
         ...
 
 

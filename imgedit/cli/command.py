@@ -41,7 +41,7 @@ def for_stage(stage: Stage) -> click.Command:
     return click.Command(
         stage.name,
         callback=callback,
-        params=[inputs(), *options, *shared_options()],
+        params=[inputs(), *options, *explanation(stage), *shared_options()],
         help=head + "\n\n" + (body.strip() + "\n\n" + _MORE.get(stage.name, "")).strip(),
         short_help=head,
     )
@@ -110,6 +110,33 @@ def _defaults(param: Param) -> str:
 def inputs() -> click.Argument:
     """Return the argument INPUT of all commands with pictures."""
     return click.Argument(["inputs"], nargs=-1, metavar="[INPUT]...", type=click.Path(readable=False))
+
+
+def explanation(stage: Stage) -> list[click.Parameter]:
+    """Return the option that documents the codes of a stage's findings and does nothing else; none without codes."""
+    explain = stage.explain
+    if explain is None:
+        return []
+
+    def show(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
+        if code is not None and not ctx.resilient_parsing:
+            click.echo(explain(code))
+            ctx.exit()
+
+    text = "Say what a finding of this code means and what to do, and stop; without CODE list all."
+    return [
+        click.Option(
+            ["--explain"],
+            metavar="[CODE]",
+            is_flag=False,
+            flag_value="",
+            is_eager=True,
+            expose_value=False,
+            allow_from_autoenv=False,
+            callback=show,
+            help=text,
+        )
+    ]
 
 
 def keep_going() -> click.Option:

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.ops import masks, regions
+from imgedit.ops import inks, masks, regions, rims
 
 Plane = NDArray[np.uint8]
 
-#: the box is searched with this margin, and compared with ground up to the second one: shares of the line's height
-MARGIN, GROUND = 0.0, 0.6
+#: the box is compared with ground up to this far from it, share of the line's height
+GROUND = 0.6
 #: colours are counted in this many steps per Lab channel
 STEPS = 24
 #: a pixel is text if its colour is this much likelier in the strokes than in the ground (share of both)
@@ -31,10 +31,23 @@ FAINTEST = 6.0
 CLOSED = 0.03
 #: strokes outside these shares of the box are no strokes
 COVERAGE = (0.03, 0.7)
+#: where text and ground have this much of their colours in common, edges decide, and alone from the second share on;
+#: counted in steps per channel
+ALIKE, SAME, COARSE = 0.3, 0.6, 12
+#: height of a line that edges are searched at, pixels
+INK_HEIGHT = 32.0
+#: outline and shadow reach this far from strokes, share of the line's height
+RIM = 0.1
+#: where less than this share of what colours found is near what edges found, the two disagree
+AGREED = 0.5
+#: and from this share on, of both, they found the same
+EQUAL = 0.9
 #: longer crops are searched reduced to this, pixels
 LONGEST = 1600
 #: letters stand along at least this share of the line
 SPREAD = 0.55
+#: colours are believed alone where they stand along this share of it
+EVERYWHERE = 0.85
 
 
 class Fitted(NamedTuple):
@@ -48,8 +61,8 @@ class Fitted(NamedTuple):
 def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
     """Return the strokes of the text in a convex *polygon* of (rows, columns, 3) uint8 or uint16 *pixels*.
 
-    Light, dark and coloured letters, with outline and shadow. Where they cannot be told from their ground, *why*
-    says so and the mask is empty: then the polygon itself is the better mask.
+    Light, dark, coloured and semi-transparent letters, with outline and shadow. Where they cannot be told from their
+    ground, *why* says so and the mask is empty: then the polygon itself is the better mask.
     """
     rows, columns = pixels.shape[:2]
     height = regions.line(polygon)[1]
@@ -65,9 +78,7 @@ def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
     masks.draw(inside, local)
     if not inside.any():
         return Fitted((x, y, width, tall), np.zeros((tall, width), np.uint8), "it holds no pixel")
-    searched = masks.dilate(inside, round(MARGIN * height))
-    strokes, why = _strokes(crop, searched, height)
-    why = why or _doubt(strokes, inside, local)
+    strokes, why = _found(crop, inside, local, height)
     if strokes.shape != (tall, width):
         # whatever a stroke touches at full size
         larger = cv2.resize(strokes, (width, tall), interpolation=cv2.INTER_LINEAR)
@@ -84,6 +95,64 @@ def draw(mask: Plane, pixels: NDArray[Any], polygon: regions.Points) -> str:
         x, y, width, height = fitted.place
         mask[y : y + height, x : x + width] |= fitted.mask
     return fitted.why
+
+
+def _found(crop: NDArray[np.uint8], inside: Plane, local: regions.Points, height: float) -> tuple[Plane, str]:
+    """Return the strokes in *inside*, and why there are none that are sure."""
+    strokes, why = _strokes(crop, inside, height)
+    why = why or _doubt(strokes, inside, local)
+    alike = 1.0 if why else _overlap(crop, strokes)
+    if alike < ALIKE and inks.spread(strokes, local) >= EVERYWHERE:
+        return _whole(crop, strokes, inside, height), ""
+    # the ground has the colours of the text: then its edges must tell
+    ink, opaque = _ink(crop, inside, local, height)
+    doubt = _doubt(ink, inside, local)
+    if doubt:
+        return strokes, why
+    if why:
+        return ink, ""
+    reach = max(1, round(RIM * height))
+    both, back = strokes & masks.dilate(ink, reach), ink & masks.dilate(strokes, reach)
+    if all(np.count_nonzero(part) >= EQUAL * np.count_nonzero(of) for part, of in ((both, strokes), (back, ink))):
+        # they found the same, and colours draw it sharper
+        return _whole(crop, strokes, inside, height), ""
+    if np.count_nonzero(both) >= AGREED * np.count_nonzero(strokes):
+        return _whole(crop, ink | both, inside, height) if opaque else ink, ""
+    # they disagree: colours that the ground has as well are not believed, else what both say is text is text
+    return ink if alike > SAME else strokes | ink, ""
+
+
+def _whole(crop: NDArray[np.uint8], strokes: Plane, inside: Plane, height: float) -> Plane:
+    return rims.shadow(crop, rims.follow(crop, strokes, inside, height), height)
+
+
+def _ink(crop: NDArray[np.uint8], inside: Plane, local: regions.Points, height: float) -> tuple[Plane, bool]:
+    """Return the strokes of the overlay that explains most of the edges in *inside*, and whether it is opaque."""
+    scale = min(1.0, INK_HEIGHT / max(height, 1.0))
+    rows, columns = crop.shape[:2]
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    small, within = crop, inside
+    if scale < 1:
+        small = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
+        within = np.asarray(cv2.resize(inside, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    found = inks.best(small, within > 0, local * (size[0] / columns, size[1] / rows)) if within.any() else None
+    if found is None:
+        return np.zeros_like(inside), False
+    soft = found.soft
+    if scale < 1:
+        soft = np.asarray(cv2.resize(soft, (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32)
+    strokes = (soft > 0.5).view(np.uint8) * np.uint8(255)
+    return masks.remove_specks(strokes, max(2, round(0.004 * height * height))), found.overlay.opacity >= inks.OPAQUE
+
+
+def _overlap(crop: NDArray[np.uint8], strokes: Plane) -> float:
+    """Return how alike the colours of *strokes* and of what is not near them are (Bhattacharyya, 1943): 0…1."""
+    levels = (crop.astype(np.uint16) * COARSE) >> 8
+    index = (levels[..., 0] * COARSE + levels[..., 1]) * COARSE + levels[..., 2]
+    text: NDArray[Any] = np.bincount(index[strokes > 0], minlength=COARSE**3)
+    ground: NDArray[Any] = np.bincount(index[masks.dilate(strokes, 2) == 0], minlength=COARSE**3)
+    common = float(np.sqrt(text.astype(np.float64) * ground).sum())
+    return common / math.sqrt(max(float(text.sum()) * float(ground.sum()), 1.0))
 
 
 def _strokes(crop: NDArray[np.uint8], searched: Plane, height: float) -> tuple[Plane, str]:
@@ -169,14 +238,5 @@ def _doubt(strokes: Plane, inside: Plane, polygon: regions.Points) -> str:
     share = float(np.count_nonzero(strokes[inside > 0])) / max(int(np.count_nonzero(inside)), 1)
     if not COVERAGE[0] <= share <= COVERAGE[1]:
         return f"strokes would cover {share:.0%} of the box"
-    along, height = regions.line(polygon)
-    axis = np.array([math.cos(along), math.sin(along)])
-    ends: list[float] = sorted((polygon @ axis).tolist())
-    length = max(ends[-1] - ends[0], 1.0)
-    rows, columns = np.nonzero(strokes)
-    position = (columns * axis[0] + rows * axis[1] - ends[0]) / length
-    # in pieces as long as the line is high: a letter and the space after it
-    pieces = max(1, round(length / max(height, 1.0)))
-    filled = np.bincount(np.clip(position * pieces, 0, pieces - 1).astype(np.intp), minlength=pieces)
-    spread = float((filled > 0).mean())
-    return "" if spread >= SPREAD else f"strokes stand along {spread:.0%} of the box only"
+    along = inks.spread(strokes, polygon)
+    return "" if along >= SPREAD else f"strokes stand along {along:.0%} of the box only"

@@ -1,8 +1,8 @@
-"""Gradient statistics: lost or added texture, blocks on a grid of eight, and the halo round a mask. All on luma."""
+"""Gradient statistics: lost or added texture, blocks on a grid of eight, halo and seam round a mask. All on luma."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,6 +145,34 @@ def halo(picture: Planes, reference: Planes, mask: Plane, ring: Plane) -> tuple[
     number is the mean of its size, so that a bright and a dark halo do not cancel, the second the mean with its sign:
     positive where the repaired side is too bright. Shares of full scale. None where the mask has no edge.
     """
+    return _step_across(lambda crop: luma(picture[crop]) - luma(reference[crop]), mask, ring)
+
+
+def seam(picture: Planes, mask: Plane, reach: int) -> tuple[float, float] | None:
+    """Return how much larger the step in luma across the edge of *mask* is than beside it, and the same with its sign.
+
+    The step is that of :func:`halo` with d = luma of *picture* alone, and a ring of *reach* pixels on each side. From
+    its mean size that across a line twice *reach* further out is taken, where nothing was changed: that much is the
+    picture's own. The first number is 0 where the edge does not show and negative where it is smoother than what is
+    beside it. Shares of full scale. None where the mask has no edge, or no room beside it.
+    """
+    wide = np.asarray(cv2.dilate(mask, _square(2 * reach)), np.uint8)
+    steps = [_step_across(lambda crop: luma(picture[crop]), inside, _ring(inside, reach)) for inside in (mask, wide)]
+    if steps[0] is None or steps[1] is None:
+        return None
+    return steps[0][0] - steps[1][0], steps[0][1] - steps[1][1]
+
+
+def _square(reach: int) -> Plane:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def _ring(inside: Plane, reach: int) -> Plane:
+    return np.asarray(cv2.subtract(cv2.dilate(inside, _square(reach)), cv2.erode(inside, _square(reach))), np.uint8)
+
+
+def _step_across(values: Callable[[tuple[slice, slice]], Any], mask: Plane, ring: Plane) -> tuple[float, float] | None:
+    """Return mean size and signed mean of the local step of *values* (of a crop) across the edge of *mask*."""
     rows, columns = ring.shape
 
     def band(part: slice) -> NDArray[np.float64]:
@@ -154,7 +182,7 @@ def halo(picture: Planes, reference: Planes, mask: Plane, ring: Plane) -> tuple[
             around = slice(max(0, part.start - _REACH), min(rows, part.stop + _REACH))
             across = slice(max(0, x - _REACH), min(columns, x + width + _REACH))
             crop = (around, across)
-            step, valid = _steps(luma(picture[crop]) - luma(reference[crop]), ring[crop] > 0, mask[crop] > 0)
+            step, valid = _steps(values(crop), ring[crop] > 0, mask[crop] > 0)
             kept = slice(part.start - around.start, part.stop - around.start)
             chosen = step[kept][valid[kept]]
             sums += chosen.size, np.abs(chosen).sum(dtype=np.float64), chosen.sum(dtype=np.float64)

@@ -34,6 +34,11 @@ class Hole(NamedTuple):
     def slices(self) -> tuple[slice, slice]:
         return (slice(self.top, self.bottom), slice(self.left, self.right))
 
+    def meets(self, rect: tuple[int, int, int, int], shape: tuple[int, ...]) -> bool:
+        """Tell whether any pixel of the box lies in *rect*: x, y (negative: from the far edge of *shape*), size."""
+        x, y = rect[0] % shape[1] if rect[0] < 0 else rect[0], rect[1] % shape[0] if rect[1] < 0 else rect[1]
+        return self.left < x + rect[2] and x < self.right and self.top < y + rect[3] and y < self.bottom
+
     def grown(self, margin: int, shape: tuple[int, ...]) -> Hole:
         """Return the box with *margin* pixels of context on each side, clipped to a picture of *shape*."""
         top, left = max(self.top - margin, 0), max(self.left - margin, 0)

@@ -96,6 +96,7 @@ class _View:
     def __init__(self, look: Look, pair: Pair) -> None:
         self.picture, self.reference = look
         self.regions = pair.regions
+        self.reach = pair.reach
         self.smallest = min(self.picture.shape[:2])
 
     @cached_property
@@ -132,6 +133,14 @@ class _View:
 
     def halo(self, which: int) -> dict[str, float]:
         return {} if self.steps is None else {"ring": self.steps[which]}
+
+    @cached_property
+    def seams(self) -> tuple[float, float] | None:
+        mask = self.regions.get("inside")
+        return None if mask is None else gradients.seam(self.picture, mask, self.reach)
+
+    def seam(self, which: int) -> dict[str, float]:
+        return {} if self.seams is None else {"ring": self.seams[which]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +233,22 @@ _ALL = (
         regions=("ring",),
         needs="a mask with an edge inside the picture",
     ),
+    Metric(
+        "seam",
+        "step in luma across the mask's edge, less that beside it: mean sizes, share of full scale; needs no truth",
+        0,
+        of_view=lambda v: v.seam(0),
+        regions=("ring",),
+        needs="a mask with an edge and some room beside it",
+    ),
+    Metric(
+        "seam_signed",
+        "the same with its sign: positive where the inside is too bright",
+        0,
+        of_view=lambda v: v.seam(1),
+        regions=("ring",),
+        needs="a mask with an edge and some room beside it",
+    ),
 )
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 #: names for several at once; a group leaves out what is not defined for a picture
@@ -262,7 +287,7 @@ class Limit:
 
 
 def limits(most: Mapping[str, float], least: Mapping[str, float]) -> list[Limit]:
-    """Return the limits written as ``rmse@outside`` → value; without a region the whole is meant, for halo the ring."""
+    """Return the limits written as ``rmse@outside`` → value; without a region the metric's first is meant."""
     return [
         Limit(*_target(name), value, is_least)
         for given, is_least in ((most, False), (least, True))

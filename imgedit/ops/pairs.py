@@ -25,13 +25,14 @@ class Pair:
     """Two pictures of one size and dtype, and the regions to look at.
 
     *picture*, *reference*: (rows, columns, 3) as stored. *alphas*: both alphas, (rows, columns), or None where both are
-    opaque. *regions*: name → (rows, columns) uint8, 255 in the region; None for the whole.
+    opaque. *regions*: name → (rows, columns) uint8, 255 in the region; None for the whole. *reach*: of the ring.
     """
 
     picture: Planes
     reference: Planes
     alphas: tuple[Planes, Planes] | None
     regions: Mapping[str, Plane | None]
+    reach: int
 
     def looks(self) -> list[Look]:
         """Both pictures as they look: as stored or, with an alpha that shows, laid over black and over white."""
@@ -71,7 +72,7 @@ def pair(
     if mask is not None:
         inside = _at(np.where(mask > 0, np.uint8(255), np.uint8(0)), size, widest=True)
         regions |= {"inside": inside, "ring": _ring(inside, ring), "outside": cv2.bitwise_not(inside)}
-    return Pair(first, second, alphas, regions)
+    return Pair(first, second, alphas, regions, ring)
 
 
 def fitted(plane: Plane, size: Size) -> Plane:

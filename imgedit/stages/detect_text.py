@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 from typing import Annotated, Any
 
 from imgedit.errors import GateFailed, UsageError
 from imgedit.frame import Finding, Frame, Region
 from imgedit.stage import Opt, stage
 
-LABEL = "text"
-FOUND = "text-found"
+LABEL, LOGO = "text", "logo"
+FOUND, LOGO_FOUND = "text-found", "logo-found"
 #: the whole picture is searched at this length: text that is high in the picture, or crosses many tiles
 WHOLE_SIDE = 1280
 #: at most this many finds are spelled out in a message
@@ -31,17 +32,22 @@ def detect_text(
     *,
     min_score: Annotated[float, Opt("Keep what is at least this certain, share of 1.", min=0, max=1)] = 0.75,
     match: Annotated[
-        str | None, Opt("Keep only text in which this regular expression is found, or @date.", check=_pattern)
+        str | None,
+        Opt("Keep only text in which this regular expression is found, or @date, @price, @url.", check=_pattern),
     ] = None,
     read: Annotated[bool, Opt("Write into the sidecar what the text says; --match does so too.")] = False,
-    assert_none: Annotated[bool, Opt("Fail (exit 1) if any text is found: a gate.")] = False,
+    logo: Annotated[
+        Frame | None, Opt("Picture of a logo to find as well, at any size and rotation; transparent ground is no part.")
+    ] = None,
+    assert_none: Annotated[bool, Opt("Fail (exit 1) if any text, or the --logo, is found: a gate.")] = False,
     tile: Annotated[int, Opt("Size of the tiles that a larger picture is searched in, pixels.", min=256)] = 1024,
     overlap: Annotated[int, Opt("Overlap of the tiles, pixels: more than the height of small text.", min=0)] = 128,
 ) -> Frame:
     """Find text and write where it is into the sidecar, as scored polygons.
 
     A picture larger than a tile is searched as a whole, reduced, and in overlapping tiles at full size. What is
-    found replaces the text regions that were there before; other regions, the pixels and the mask stay.
+    found replaces the text regions that were there before, and with --logo those of logos; other regions, the pixels
+    and the mask stay. Large faint text, as of watermarks, is looked for in the picture as a whole.
     """
     if (match is not None or read) and not backend.reads:
         asked = "--read" if match is None else "--match"
@@ -55,21 +61,60 @@ def detect_text(
     kept = [r for r in found if r.score is None or r.score >= min_score]
     if match is not None:
         kept = [r for r in kept if patterns.compiled(match).search(r.text or "")]
+    replaced = {LABEL}
+    if logo is not None:
+        replaced.add(LOGO)
+        logos = [r for r in _logos(frame, logo, tile, overlap) if r.score is None or r.score >= min_score]
+        notes["logos"] = len(logos)
+        kept += logos
     notes["found"] = len(kept)
-    others = tuple(r for r in frame.sidecar.regions if r.label != LABEL)
-    findings = tuple(f for f in frame.sidecar.findings if f.code != FOUND)
+    others = tuple(r for r in frame.sidecar.regions if r.label not in replaced)
+    findings = tuple(f for f in frame.sidecar.findings if f.code not in (FOUND, LOGO_FOUND))
     if assert_none and kept:
         findings += tuple(_finding(region) for region in kept)
     result = frame.with_sidecar(regions=others + tuple(kept), findings=findings).replace(notes=notes)
     if assert_none and kept:
         listed = "; ".join(_describe(region) for region in kept[:LISTED])
         more = f"; and {len(kept) - LISTED} more" if len(kept) > LISTED else ""
+        what = {1: "text", 2: "text or the logo"}[len(replaced)]
         raise GateFailed(
-            f"text was found in {len(kept)} {'place' if len(kept) == 1 else 'places'}: {listed}{more}",
+            f"{what} was found in {len(kept)} {'place' if len(kept) == 1 else 'places'}: {listed}{more}",
             "erase it, raise --min-score, or name what must not be there by --match",
             result,
         )
     return result
+
+
+def _logos(frame: Frame, logo: Frame, tile: int, overlap: int) -> list[Region]:
+    """Return where the logo is: in the whole picture, reduced, and where it is not seen there, in tiles."""
+    from imgedit.ops import logo as logos
+    from imgedit.ops import regions
+
+    wanted = _wanted(logo)
+    small = regions.searchable(frame.pixels, WHOLE_SIDE)
+    scale = frame.columns / small.shape[1]
+    places = [logos.Place(place.polygon * scale, place.score) for place in logos.find(small, wanted)]
+    if not places and scale > 1:
+        for top, left, rows, columns in regions.tiles(frame.rows, frame.columns, tile, max(overlap, tile // 3)):
+            part = regions.searchable(frame.pixels[top : top + rows, left : left + columns])
+            if not regions.is_flat(part):
+                found = logos.find(part, wanted, closely=False)
+                places += [logos.moved(place, left, top) for place in found]
+        places = logos.distinct(places)
+    result = []
+    for place in places:
+        corners = regions.clip(place.polygon, frame.rows, frame.columns)
+        if len(corners) > 2:
+            result.append(Region(regions.corners(corners), LOGO, None, round(min(place.score, 1.0), 4)))
+    return result
+
+
+@lru_cache(maxsize=4)
+def _wanted(logo: Frame) -> Any:
+    """Return what to look for; kept, since batches look for the same logo in all pictures."""
+    from imgedit.ops import logo as logos
+
+    return logos.logo(logo.pixels, logo.alpha)
 
 
 def _search(frame: Frame, backend: Any, reading: bool, tile: int, overlap: int) -> tuple[list[Region], dict[str, int]]:
@@ -89,7 +134,7 @@ def _search(frame: Frame, backend: Any, reading: bool, tile: int, overlap: int) 
         if regions.is_flat(part):
             flat += 1
         else:
-            found += _placed(backend.detect(part, read=reading), left, top, 1.0)
+            found += _placed(backend.detect(part, read=reading, part=True), left, top, 1.0)
     return _merged(frame, backend, found, reduced, reading), {"tiles": len(parts) - flat, "flat": flat}
 
 
@@ -137,10 +182,11 @@ def _box(region: Region) -> tuple[int, int, int, int]:
 
 def _describe(region: Region) -> str:
     x, y, width, height = _box(region)
-    said = repr(region.text) if region.text else "text"
+    said = repr(region.text) if region.text else f"the {LOGO}" if region.label == LOGO else LABEL
     score = "" if region.score is None else f" (score {region.score:.2f})"
     return f"{said} at {x},{y} of {width}×{height} pixels{score}"
 
 
 def _finding(region: Region) -> Finding:
-    return Finding(FOUND, "error", _describe(region), "erase it, or raise --min-score", _box(region))
+    code = LOGO_FOUND if region.label == LOGO else FOUND
+    return Finding(code, "error", _describe(region), "erase it, or raise --min-score", _box(region))

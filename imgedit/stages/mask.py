@@ -9,8 +9,10 @@ from imgedit.frame import Frame, MaskInfo
 from imgedit.stage import Opt, Polygon, Rect, stage
 
 #: pixels that a mask is grown by, unless told: letters fade into their ground over a pixel, after JPEG over two, and
-#: what is left of them is found again; boxes have a margin
+#: thin outlines beyond that are found again; boxes have a margin
 DILATE = {"glyph": 2, "polygon": 0, "box": 0}
+#: the label of regions that hold a picture and no strokes
+LOGO = "logo"
 #: boxes that were not fitted to letters and are listed one by one
 LISTED = 20
 
@@ -32,6 +34,10 @@ def mask(
     fit: Annotated[
         Literal["glyph", "polygon", "box"], Opt("Of each region: the strokes of the letters, the region, or its box.")
     ] = "glyph",
+    shape: Annotated[
+        Literal["text", "watermark"],
+        Opt("What is sought: text in its regions, or a semi-transparent overlay over the whole picture."),
+    ] = "text",
     threshold: Annotated[int, Opt("Least value of a --from picture that counts as white.", min=1, max=255)] = 128,
     min_area: Annotated[int, Opt("Drop pieces of fewer pixels.", min=0)] = 0,
     fill_holes: Annotated[bool, Opt("Also change what the mask encloses.")] = False,
@@ -51,12 +57,16 @@ def mask(
     is there already, and without that the mask is empty. Then, in this order: fit, threshold, specks (--min-area),
     --fill-holes, --close, --dilate, --mode, --invert, --grid, --feather. With --grid a cell is changed if any of
     its pixels is, so that no stroke is lost; the mask then is made of whole cells.
+
+    Regions of logos are never fitted: they are taken as they are. With --shape watermark, the strokes of one white or
+    black overlay are followed over the whole picture, from the regions if there are any; where nothing convinces, the
+    regions are taken as without it, and the notes of the step say why.
     """
     from imgedit.ops import masks
 
     if dilate_cells and not grid:
         raise UsageError("--dilate-cells counts cells, and no --grid says how large they are", "--grid 8")
-    drawn, notes, default = _source(frame, rect, polygon, from_, regions, fit, threshold)
+    drawn, notes, default = _source(frame, rect, polygon, from_, regions, fit, shape, threshold)
     drawn = masks.remove_specks(drawn, min_area)
     if fill_holes:
         drawn = masks.fill_holes(drawn)
@@ -85,13 +95,15 @@ def _source(
     picture: Frame | None,
     regions: bool,
     fit: str,
+    shape: str,
     threshold: int,
 ) -> tuple[Any, dict[str, Any], int]:
     """Return the mask as drawn, the notes, and the pixels that it is grown by unless told."""
     from imgedit.ops import masks
 
     given = bool(rects or polygons or picture is not None)
-    if not given and not frame.sidecar.regions and frame.mask is not None:
+    sought = shape == "watermark"
+    if not given and not frame.sidecar.regions and frame.mask is not None and not sought:
         return frame.mask, {"source": "mask"}, 0
     drawn = masks.empty(frame.rows, frame.columns)
     size = f"the picture is {frame.columns}×{frame.rows}"
@@ -109,11 +121,31 @@ def _source(
                 "make the mask for this very picture, or scale it first",
             )
         drawn |= masks.threshold(masks.of_picture(picture.pixels, picture.alpha), threshold)
-    if given and not regions:
+    if given and not regions and not sought:
         return drawn, {"source": "given"}, 0
+    notes: dict[str, Any] = {
+        "source": "given and regions" if given else "regions",
+        "regions": len(frame.sidecar.regions),
+        "fit": fit,
+    }
+    if sought:
+        veil, notes["watermark"] = _watermark(frame)
+        if veil is not None:
+            return drawn | veil, {**notes, "fit": "watermark"}, DILATE["glyph"]
     fitted, unsure = _fitted(frame, fit)
-    notes = {"source": "given and regions" if given else "regions", "regions": len(frame.sidecar.regions), "fit": fit}
     return drawn | fitted, {**notes, **unsure}, DILATE[fit]
+
+
+def _watermark(frame: Frame) -> tuple[Any, dict[str, Any]]:
+    """Return the strokes of an overlay over the whole picture, None where there is none, and what is known of it."""
+    from imgedit.ops import masks, watermark
+
+    polygons = [masks.points(region.polygon) for region in frame.sidecar.regions if region.label != LOGO]
+    veil = watermark.find(frame.pixels, [corners for corners in polygons if len(corners) > 2])
+    if veil.overlay is None:
+        return None, {"found": False, "why": veil.why}
+    colour = [round(level * frame.full_scale / 255) for level in veil.overlay.colour]
+    return veil.mask, {"found": True, "colour": colour, "opacity": round(veil.overlay.opacity, 3)}
 
 
 def _fitted(frame: Frame, fit: str) -> tuple[Any, dict[str, Any]]:
@@ -128,7 +160,7 @@ def _fitted(frame: Frame, fit: str) -> tuple[Any, dict[str, Any]]:
             continue  # a point or a line has no inside
         if fit == "box":
             masks.draw(drawn, masks.box(corners))
-        elif fit == "polygon":
+        elif fit == "polygon" or region.label == LOGO:
             masks.draw_covering(drawn, corners)
         else:
             why = glyph.draw(drawn, frame.pixels, corners)

@@ -9,7 +9,14 @@ from imgedit.frame import Finding, Frame
 from imgedit.stage import Opt, stage
 
 
-@stage(needs=["mask"], keeps=["pixels", "alpha"])
+def explain(code: str) -> str:
+    """Return the documentation of a code of preflight, or the list of all for an empty one."""
+    from imgedit.ops import codes
+
+    return codes.explain(code)
+
+
+@stage(needs=["mask"], keeps=["pixels", "alpha"], explain=explain)
 def preflight(
     frame: Frame,
     *,
@@ -17,11 +24,16 @@ def preflight(
         Literal["error", "warning", "never"], Opt("Least severity of a finding that fails the check.")
     ] = "error",
 ) -> Frame:
-    """Check the mask and what surrounds it, before a model is loaded; findings go into the sidecar."""
+    """Check the mask and what surrounds it, before a model is loaded; findings go into the sidecar.
+
+    Each has a code, a severity, a place and a hint; --explain CODE says more about one, --explain without a code lists
+    all. A mask of another size than the picture is refused when it is read.
+    """
     from imgedit.ops import preflight as checks
 
     assert frame.mask is not None
-    records = checks.check(frame.pixels, frame.mask)
+    grid = frame.sidecar.mask.grid if frame.sidecar.mask else None
+    records = checks.check(frame.pixels, frame.mask, grid=grid)
     others = [finding for finding in frame.sidecar.findings if finding.code not in checks.CODES]
     frame = frame.with_sidecar(findings=(*others, *(Finding(*record) for record in records)))
     frame = frame.replace(notes={"found": tuple(record.code for record in records)})

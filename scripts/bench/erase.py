@@ -1,22 +1,26 @@
-"""Compare the erase backends with OpenCV's own fills on real photos with drawn text, the truth known.
+"""Compare the erase backends with the fills of other projects on real photos with drawn text, the truth known.
 
-    python scripts/bench/erase.py [--json]
+    python scripts/bench/erase.py [--group tuning|held-out|both] [--method NAME]... [--keep FOLDER] [--json]
 
-Text masks are the drawn pixels dilated by 1; squares are 64 pixels wide. PSNR, SSIM and texture are taken over
-the mask dilated by 2 more pixels. Texture: gradient energy of the fill over that of the truth, 1 = kept. Photos in
-the second group of rows were used to choose no parameter. Each method runs in a process of its own, so that peak
-memory (beyond the loaded pictures) is its own too.
+Text masks are the drawn pixels dilated by 1; squares are two of 64 pixels, or one of 128. PSNR, SSIM and texture are
+taken over the mask dilated by 2 more pixels. Texture: gradient energy of the fill over that of the truth, 1 = kept.
+ms: processor time on one thread. Outside: share of the pixels outside the mask that the method itself changes; they
+are put back before anything is measured. MiB: beyond what was loaded. Each method runs in a process of its own, peers
+in environments of their own (`make peers`), which are listed as not installed where they are not.
+The held-out photos were used to choose no parameter.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import multiprocessing
-import resource
+import os
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,19 +28,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
+from peers import methods, tables  # noqa: E402
 from sample import HELD_OUT, TUNING, photos, stamp  # noqa: E402
 
 from imgedit import registry  # noqa: E402
-from imgedit.frame import Frame  # noqa: E402
-from imgedit.stages.erase import erase  # noqa: E402
 
 Array = NDArray[Any]
 SIZE = 512
 TEXTS = ("date", "caption", "watermark")
-OURS = ("flat", "harmonic", "telea", "ns", "auto")
-CASES = (*TEXTS, "square")
+SQUARES = ("square 64", "square 128")
+GROUPS = {"tuning": TUNING, "held-out": HELD_OUT, "both": (*TUNING, *HELD_OUT)}
+ENVIRONMENTS = HERE.parents[1] / ".venv/peers"
 
 
 class Case(NamedTuple):
@@ -50,25 +55,52 @@ class Case(NamedTuple):
 
 
 class Score(NamedTuple):
+    """What is measured of one method on one case; *seconds* of processor time, *outside* as a share."""
+
+    photo: str
+    kind: str
     psnr: float
     ssim: float
     texture: float
     seconds: float
+    outside: float
 
 
-def cases() -> Iterator[Case]:
-    """Yield every photo, cut to SIZE, with each kind of text and with two square holes."""
-    for number, (name, pixels) in enumerate(photos((*TUNING, *HELD_OUT)).items()):
-        truth = squared(pixels)
-        for kind in TEXTS:
-            given, drawn = stamp(truth, kind=kind, seed=1 + number % 3)
-            yield Case(name, kind, given, truth, grown((drawn > 0).astype(np.uint8) * 255, 1))
-        mask = np.zeros((SIZE, SIZE), np.uint8)
-        rng = np.random.default_rng(number)
-        for left in (64, 288):
-            top, shift = (int(v) for v in rng.integers((64, 0), (384, 96)))
-            mask[top : top + 64, left + shift : left + shift + 64] = 255
-        yield Case(name, "square", truth, truth, mask)
+class Result(NamedTuple):
+    """The scores of one method; without any, *why* it has none."""
+
+    scores: list[Score]
+    mib: float = float("nan")
+    why: str = ""
+
+
+def cases(names: Iterable[str], seeds: int = 1) -> Iterator[Case]:
+    """Yield every photo, cut to SIZE, with each kind of text and of square holes.
+
+    A photo's cases depend on its name alone. *seeds*: how often, with other texts, fonts, colours and places.
+    """
+    order = (*TUNING, *HELD_OUT)
+    for name, pixels in photos(names).items():
+        truth, number = squared(pixels), order.index(name)
+        for seed in range(seeds):
+            label = name if seed == 0 else f"{name} {seed + 1}"
+            for kind in TEXTS:
+                given, drawn = stamp(truth, kind=kind, seed=1 + number % 3 + 100 * seed)
+                yield Case(label, kind, given, truth, grown((drawn > 0).astype(np.uint8) * 255, 1))
+            rng = np.random.default_rng([number, seed] if seed else number)
+            for kind, mask in zip(SQUARES, squares(rng)):
+                yield Case(label, kind, truth, truth, mask)
+
+
+def squares(rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return a mask of two squares of 64 pixels and one of a square of 128, none nearer than 64 to the border."""
+    small, large = (np.zeros((SIZE, SIZE), np.uint8) for _ in range(2))
+    for left in (64, 288):
+        top, shift = (int(v) for v in rng.integers((64, 0), (384, 96)))
+        small[top : top + 64, left + shift : left + shift + 64] = 255
+    top, left = (int(v) for v in rng.integers(64, SIZE - 64 - 128, 2))
+    large[top : top + 128, left : left + 128] = 255
+    return small, large
 
 
 def squared(pixels: Array) -> Array:
@@ -86,44 +118,17 @@ def grown(mask: Array, reach: int) -> Array:
     return cv2.dilate(mask, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
 
 
-def methods() -> dict[str, Callable[[Array, Array], Array]]:
-    """Return name → fill, ours by the stage as it is called by users; others where they are installed."""
-    found: dict[str, Callable[[Array, Array], Array]] = {f"imgedit {name}": ours(name) for name in OURS}
-    found["cv2 Telea, radius 3"] = lambda p, m: cv2.inpaint(p, m, 3, cv2.INPAINT_TELEA)
-    found["cv2 NS, radius 3"] = lambda p, m: cv2.inpaint(p, m, 3, cv2.INPAINT_NS)
-    if hasattr(cv2, "xphoto"):
-        found["cv2 FSR fast"] = fsr
-    try:
-        from skimage.restoration import inpaint_biharmonic
-    except ImportError:
-        return found
-    found["skimage biharmonic"] = lambda p, m: np.rint(
-        np.clip(inpaint_biharmonic(p, m > 0, channel_axis=2), 0, 1) * 255
-    ).astype(np.uint8)
-    return found
-
-
-def ours(name: str) -> Callable[[Array, Array], Array]:
-    backend = registry.backend("fill", name)
-    return lambda pixels, mask: erase(Frame(pixels.copy(), mask=mask.copy()), backend).pixels
-
-
-def fsr(pixels: Array, mask: Array) -> Array:
-    """Fill by frequency selective reconstruction, which wants Lab and a mask of what is known."""
-    out = np.zeros_like(pixels)
-    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
-    cv2.xphoto.inpaint(lab, 255 - mask, out, cv2.xphoto.INPAINT_FSR_FAST)
-    filled = cv2.cvtColor(out, cv2.COLOR_LAB2RGB)
-    return np.where(mask[..., None] > 0, filled, pixels)
-
-
-def score(case: Case, filled: Array, seconds: float) -> Score:
+def score(case: Case, raw: Array, seconds: float) -> Score:
+    """Measure what a method returned, with everything outside the mask put back."""
+    outside = case.mask == 0
+    changed = float((raw != case.given).any(axis=2)[outside].mean())
+    filled = np.where(outside[..., None], case.given, raw)
     inside = grown(case.mask, 2) > 0
     error = np.square(filled[inside].astype(np.float64) - case.truth[inside]).mean()
     psnr = float(10 * np.log10(255**2 / max(error, 0.05)))
     ssim = float(ssim_map(filled, case.truth)[inside].mean())
     texture = float(energy(filled)[inside].sum() / max(float(energy(case.truth)[inside].sum()), 1e-9))
-    return Score(psnr, ssim, texture, seconds)
+    return Score(case.photo, case.kind, psnr, ssim, texture, seconds, changed)
 
 
 def ssim_map(a: Array, b: Array) -> Array:
@@ -144,56 +149,100 @@ def energy(pixels: Array) -> Array:
     return np.square(np.gradient(luma, axis=0)) + np.square(np.gradient(luma, axis=1))
 
 
-def measure(name: str) -> tuple[list[tuple[str, str, Score]], float]:
-    """Return the scores of one method on every case, and the memory it took beyond the loaded pictures, in MiB."""
-    cv2.setNumThreads(1)
-    every = list(cases())
-    fill = methods()[name]
-    small = np.zeros((16, 16, 3), np.uint8)
-    fill(small, grown(np.eye(16, dtype=np.uint8)[::-1] * np.uint8(255), 1))  # imports are not what is timed
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for case in every[: 2 * len(CASES)]:
-        fill(case.given, case.mask)
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    scores = []
-    for case in every:
-        start = time.perf_counter()
-        filled = fill(case.given, case.mask)
-        scores.append((case.photo, case.kind, score(case, filled, time.perf_counter() - start)))
-    return scores, memory
+def every_method() -> list[str]:
+    """Return the names of all methods: ours by the registry, so that a new backend is in the table by itself."""
+    ours = [methods.PREFIX + name for name in registry.backend_names("fill")]
+    return [*ours, *(peer.name for peer in methods.PEERS)]
 
 
-def table(results: dict[str, tuple[list[tuple[str, str, Score]], float]]) -> Iterator[str]:
-    groups = (("photos used for tuning", TUNING), ("photos never used for tuning", HELD_OUT))
-    for title, names in groups:
-        count = len({photo for photo, _, _ in next(iter(results.values()))[0] if photo in names})
-        yield f"{title} ({count}); PSNR: mean (median), dB; SSIM, texture, ms: mean"
-        yield f"{'':22}" + "".join(f"{kind:^39}" for kind in CASES) + "  MiB"
-        yield f"{'':22}" + f"{'PSNR':>14}{'SSIM':>8}{'texture':>8}{'ms':>7}  " * len(CASES)
-        for method, (scores, memory) in results.items():
-            cells = []
-            for kind in CASES:
-                own = [s for photo, of, s in scores if of == kind and photo in names]
-                columns = list(zip(*own))
-                mean = [float(np.mean(c)) for c in columns]
-                median = float(np.median(columns[0]))
-                cells.append(f"{mean[0]:7.2f}({median:5.2f}){mean[1]:8.3f}{mean[2]:8.2f}{1000 * mean[3]:7.0f}  ")
-            yield f"{method:22}" + "".join(cells) + f"{memory:5.0f}"
-        yield ""
+class Bench:
+    """Runs methods on cases by way of files in *folder*.
+
+    A peer whose results on the same cases *folder* holds is not run again.
+    """
+
+    def __init__(self, every: Sequence[Case], folder: Path, environments: Path) -> None:
+        inputs = hashlib.sha256()
+        for case in every:
+            inputs.update(case.given.tobytes() + case.mask.tobytes())
+        self.cases, self.folder, self.environments = every, folder / inputs.hexdigest()[:12], environments
+        (self.folder / "cases").mkdir(parents=True, exist_ok=True)
+        for number, case in enumerate(every):
+            np.savez(self.folder / f"cases/{number:03}.npz", pixels=case.given, mask=case.mask)
+
+    def measure(self, name: str) -> Result:
+        """Return the scores of the method *name*, or why there are none."""
+        python = self._python(methods.method(name).home)
+        if python is None:
+            return Result([], why="not installed; make peers")
+        results = self.results(name)
+        said = results / "said.json"
+        if name.startswith(methods.PREFIX) or not said.is_file():
+            results.mkdir(parents=True, exist_ok=True)
+            said.unlink(missing_ok=True)
+            words = [python, HERE / "peers/methods.py", name, self.folder / "cases", results]
+            done = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=environment())
+            if done.returncode:
+                return Result([], why="failed: " + (done.stderr.strip().splitlines() or ["without a word"])[-1])
+            report = json.loads(done.stdout.splitlines()[-1])
+            if "missing" in report:
+                return Result([], why="not installed: " + report["missing"])
+            said.write_text(json.dumps(report))
+        report = json.loads(said.read_text())
+        raw = (np.load(results / f"{number:03}.npy") for number in range(len(self.cases)))
+        scores = [score(case, filled, t) for case, filled, t in zip(self.cases, raw, report["seconds"])]
+        return Result(scores, report["mib"])
+
+    def yardstick(self, known: dict[str, Result]) -> Result:
+        """Return the scores of the mean of what tables.MEAN_OF returned."""
+        lacking = [name for name in tables.MEAN_OF if not known.get(name, Result([])).scores]
+        if lacking:
+            return Result([], why=f"not measured: needs {', '.join(lacking)}")
+        scores = []
+        for number, case in enumerate(self.cases):
+            parts = [np.load(self.results(name) / f"{number:03}.npy") for name in tables.MEAN_OF]
+            mean = np.rint(np.mean(parts, axis=0)).astype(np.uint8)
+            scores.append(score(case, mean, sum(known[name].scores[number].seconds for name in tables.MEAN_OF)))
+        return Result(scores, max(known[name].mib for name in tables.MEAN_OF))
+
+    def results(self, name: str) -> Path:
+        return self.folder / name.replace("/", "-")
+
+    def _python(self, home: str) -> Path | None:
+        python = self.environments / home / "bin/python" if home else Path(sys.executable)
+        return python if python.is_file() else None
+
+
+def environment() -> dict[str, str]:
+    """Return the surroundings of every method: one thread, no network."""
+    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return {**os.environ, **one, "HF_HUB_OFFLINE": "1"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--group", choices=GROUPS, default="both")
+    parser.add_argument("--seeds", type=int, default=1, help="cases of each kind for each photo")
+    parser.add_argument("--method", choices=every_method(), action="append", help="only these; may be repeated")
+    parser.add_argument("--keep", type=Path, help="keep cases and results here; known results of peers are used")
+    parser.add_argument("--peers", type=Path, default=ENVIRONMENTS, help="folder of the peers' environments")
+    parser.add_argument("--jobs", type=int, default=1, help="methods that run at the same time")
     parser.add_argument("--json", action="store_true", help="print every score as one JSON document")
     options = parser.parse_args()
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        results = {name: pool.apply(measure, (name,)) for name in methods()}
+    every = list(cases(GROUPS[options.group], options.seeds))
+    names = options.method or every_method()
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.jobs) as pool:
+        bench = Bench(every, options.keep or Path(scratch), options.peers)
+        results = dict(zip(names, pool.map(bench.measure, names)))
+        results[tables.YARDSTICK] = bench.yardstick(results)
     if options.json:
-        plain = {name: [(p, k, s._asdict()) for p, k, s in scores] for name, (scores, _) in results.items()}
+        plain = {n: {"why": r.why, "mib": r.mib, "scores": [s._asdict() for s in r.scores]} for n, r in results.items()}
         json.dump(plain, sys.stdout)
         return
-    for line in table(results):
-        print(line)
+    for title, of in (("tuning", TUNING), ("held-out", HELD_OUT)):
+        if options.group in (title, "both"):
+            for line in tables.group(f"{title} photos", results, of):
+                print(line)
 
 
 if __name__ == "__main__":

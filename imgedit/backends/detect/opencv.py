@@ -56,7 +56,7 @@ class Opencv:
     deterministic: ClassVar[bool] = True
     reads: ClassVar[bool] = False
 
-    def detect(self, pixels: Pixels, *, read: bool) -> list[Region]:
+    def detect(self, pixels: Pixels, *, read: bool, part: bool = False) -> list[Region]:
         """Return the regions of text in (rows, columns, 3) uint8 *pixels*; their text is never known."""
         import cv2
         import numpy as np

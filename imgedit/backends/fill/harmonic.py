@@ -23,4 +23,4 @@ class Harmonic:
         """Return *pixels* with the harmonic surface where *mask* > 0."""
         from imgedit.ops.harmonic import harmonic
 
-        return Filled(harmonic(pixels, mask), "harmonic", "asked for")
+        return Filled(harmonic(pixels, mask), "harmonic", "asked for", seamless=True)

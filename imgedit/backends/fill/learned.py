@@ -1,0 +1,70 @@
+"""Fill backend: a small network that ships with the package, for strokes of letters and scratches."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from imgedit.backends.protocols import Filled
+
+if TYPE_CHECKING:
+    from imgedit.frame import Pixels, Plane
+
+WEIGHTS = Path(__file__).parents[2] / "data" / "filler.onnx"
+MAX_THREADS = 4
+#: pixels from the middle of a hole to its edge, up to which it is a stroke
+STROKE = 16
+
+
+class Learned:
+    """Mixes smooth, periodic and copied fills as a network has learned from photographs, and adds to them."""
+
+    summary: ClassVar[str] = "a small network that ships with the package, best for letters and scratches"
+    requires: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+    extra: ClassVar[str] = ""
+    deterministic: ClassVar[bool] = True
+    bit_depths: ClassVar[tuple[int, ...]] = (8, 16)
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """Digest of the network, for the record of the step."""
+        return {"net": f"{WEIGHTS.stem} sha256:{_digest()}"}
+
+    def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
+        """Return *pixels* with the network's fill where *mask* > 0, wide holes with the detail of copied patches."""
+        from imgedit.ops.choice import deeper
+        from imgedit.ops.exemplar import exemplar
+        from imgedit.ops.learned import learned
+        from imgedit.ops.lively import lively
+
+        out = learned(pixels, mask, _network())
+        wide = deeper(mask, STROKE)
+        if not wide.any():
+            return Filled(out, "learned", "asked for", seamless=True)
+        # far from its edge a network's fill is smooth
+        inside = wide > 0
+        out[inside] = lively(out, exemplar(pixels, mask, seed), wide)[inside]
+        return Filled(out, "learned+patch", f"asked for; deeper than {STROKE} pixels", seamless=True)
+
+
+@cache
+def _digest() -> str:
+    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+
+
+@cache
+def _network() -> Any:
+    """Return the network as a function of one array; it is loaded once in a process."""
+    import os
+
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = min(os.cpu_count() or 1, MAX_THREADS)
+    # waiting threads sleep: other stages and processes share the machine
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
+    return lambda given: session.run(None, {"given": given})[0]

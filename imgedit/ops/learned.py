@@ -1,0 +1,125 @@
+"""Fill strokes by a small network that mixes several fills, pixel by pixel, and adds what they lack.
+
+The network itself is handed in as a function, so that nothing here knows what runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imgedit.ops.depth import LEVEL
+from imgedit.ops.harmonic import harmonic
+from imgedit.ops.lively import sharpened
+from imgedit.ops.nearest import estimates
+from imgedit.ops.spectral import spectral
+
+Pixels = NDArray[Any]
+Plane = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Box = tuple[slice, slice]
+#: (1, channels, rows, columns) float32 in −1…1 → (1, 6, rows, columns): the likeliest fill, and one with texture
+Network = Callable[[Floats], Floats]
+
+#: rows and columns of what the network is given are multiples of this
+MULTIPLE = 8
+#: no pixel of the network's result depends on anything further away, in pixels: the overlap of tiles
+REACH = 80
+#: tiles of the network without their overlap, pixels
+TILE = 256
+#: pixels over which the fills are compared
+AGREE = 7
+#: pieces of a picture that are worked on at once, pixels, and what is shown round them to the fills as well
+PIECE, ROUND = 512, REACH + 32
+
+
+def learned(pixels: Pixels, mask: Plane, network: Network) -> Pixels:
+    """Return *pixels* with the network's fill where *mask* > 0.
+
+    *pixels*: (rows, columns, 3) uint8 or uint16; *mask*: (rows, columns) uint8. 16 bits are filled in floats. Memory
+    is bounded whatever the size; what is grey stays grey. Raises DataError when the mask leaves no pixel outside.
+    """
+    out = pixels.copy()
+    scale = np.float32(1 if pixels.dtype == np.uint8 else LEVEL)
+    grey = _is_grey(pixels, mask)
+    deep: Pixels | None = None
+    for piece, around, own in _around(mask, PIECE, ROUND):
+        hole, unknown = mask[piece] > 0, mask[around]
+        if (unknown > 0).all():
+            # so deep in a hole that nothing known is in sight
+            deep = harmonic(pixels, mask) if deep is None else deep
+            out[piece][hole] = deep[piece][hole]
+        else:
+            filled = sharpened(mixed(fills(pixels[around], unknown), unknown, network), unknown)
+            values = filled[own][hole]
+            if grey:
+                values = values.mean(axis=1, keepdims=True)
+            out[piece][hole] = np.rint(np.clip(values, 0, 255) * scale)
+    return out
+
+
+def _is_grey(pixels: Pixels, mask: Plane) -> bool:
+    """Return whether every pixel outside the hole has three equal channels."""
+    colour = (pixels[..., 0] != pixels[..., 1]) | (pixels[..., 1] != pixels[..., 2])
+    return not (colour & (mask == 0)).any()
+
+
+def fills(pixels: Pixels, mask: Plane) -> tuple[Floats, ...]:
+    """Return the fills that the network mixes, each (rows, columns, 3) float32 in levels of 0…255.
+
+    Smooth (harmonic), periodic (spectral), the mean of the nearest patches, and the nearest patch.
+    """
+    scale = np.float32(1 if pixels.dtype == np.uint8 else LEVEL)
+    smooth = harmonic(pixels, mask).astype(np.float32) / scale
+    copied = estimates(pixels, mask)
+    return smooth, spectral(smooth, mask, smooth), copied.mean / scale, copied.texture / scale
+
+
+def mixed(given: tuple[Floats, ...], mask: Plane, network: Network) -> Floats:
+    """Return (rows, columns, 3) float32 levels: the network's result where *mask* > 0, *given*[0] elsewhere.
+
+    The mean of what it makes of the picture and of the picture turned by half, whose errors differ.
+    """
+    turned = tuple(np.ascontiguousarray(fill[::-1, ::-1]) for fill in given)
+    back = _once(turned, np.ascontiguousarray(mask[::-1, ::-1]), network)[::-1, ::-1]
+    return _within(np.asarray((_once(given, mask, network) + back) / 2, np.float32), given)
+
+
+def _within(result: Floats, given: tuple[Floats, ...]) -> Floats:
+    """Return *result* within what the fills say, as far beyond as they differ nearby: where all agree, it stays."""
+    least, most = np.minimum.reduce(given), np.maximum.reduce(given)
+    room = cv2.dilate(most - least, np.ones((AGREE, AGREE), np.uint8))
+    return np.clip(result, least - room, most + room)
+
+
+def _once(given: tuple[Floats, ...], mask: Plane, network: Network) -> Floats:
+    """Return the network's result, worked out in tiles that overlap by its reach: it is that of the whole."""
+    rows, columns = mask.shape
+    edge = ((0, -rows % MULTIPLE), (0, -columns % MULTIPLE), (0, 0))
+    stack = np.pad(np.dstack([*given, mask]), edge, mode="edge").astype(np.float32) / np.float32(127.5) - 1
+    whole = np.ascontiguousarray(stack.transpose(2, 0, 1))[None]
+    out = given[0].copy()
+    for tile, (y, x), own in _around(mask, TILE, REACH):
+        hole = mask[tile] > 0
+        # as far as the padding goes, where the tile ends with the picture
+        bottom, right = (None if part.stop == length else part.stop for part, length in zip((y, x), mask.shape))
+        result = network(np.ascontiguousarray(whole[..., y.start : bottom, x.start : right]))
+        # of the two results, the one that was taught texture too
+        out[tile][hole] = (result[0, 3:, *own].transpose(1, 2, 0)[hole] + 1) * np.float32(127.5)
+    return out
+
+
+def _around(mask: Plane, size: int, reach: int) -> Iterator[tuple[Box, Box, Box]]:
+    """Yield the tiles of *size* that have a hole, what is within *reach* of each, and the tile's place in that."""
+    rows, columns = mask.shape
+    for top in range(0, rows, size):
+        for left in range(0, columns, size):
+            tile = (slice(top, min(top + size, rows)), slice(left, min(left + size, columns)))
+            if mask[tile].any():
+                y, x = max(top - reach, 0), max(left - reach, 0)
+                around = (slice(y, min(top + size + reach, rows)), slice(x, min(left + size + reach, columns)))
+                yield tile, around, (slice(top - y, tile[0].stop - y), slice(left - x, tile[1].stop - x))

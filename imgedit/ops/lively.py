@@ -1,0 +1,85 @@
+"""Bring a smooth fill's detail up to that of its surroundings: by its own, made stronger, or by another fill's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[Any]
+Plane = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+#: gradient energy that a fill shall have, as a share of that round the hole: from its own detail, and from another's
+OWN_SHARE, OTHER_SHARE = 0.8, 0.6
+#: pixels round the hole that are looked at, and those next to it that are not: they may be antialiased
+RING, CLEAR = 12, 1
+#: detail is what a Gaussian of this standard deviation takes away, pixels: a fill's own, and another's
+OWN, OTHER = 2.0, 1.0
+#: own detail is made stronger by at most this: what the fill got wrong grows too; another's is taken at most so often
+OWN_MOST, OTHER_MOST = 0.4, 2.0
+#: share of the other fill in the coarse shapes: the mean of two guesses errs less than either
+MIXED = 0.3
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def sharpened(filled: Floats, mask: Plane) -> Floats:
+    """Return *filled* (rows, columns, 3) float32 with its detail in the hole, *mask* > 0, made stronger where it lacks.
+
+    Elsewhere nothing changes. The result may leave the range of the values by a little.
+    """
+    detail = filled - cv2.GaussianBlur(filled, (0, 0), OWN)
+    return _with_detail(filled, detail, mask > 0, OWN_SHARE, OWN_MOST)
+
+
+def lively(smooth: Pixels, other: Pixels, mask: Plane) -> Pixels:
+    """Return *smooth* with as much of the detail of *other* as brings its gradients up to those round the hole.
+
+    *smooth*, *other*: (rows, columns, 3), both uint8 or both uint16, the same picture filled in two ways where *mask*
+    (rows, columns) is above 0; elsewhere nothing changes.
+    """
+    out = smooth.copy()
+    x, y, width, height = cv2.boundingRect(mask)
+    room = RING + 2
+    box = (slice(max(y - room, 0), y + height + room), slice(max(x - room, 0), x + width + room))
+    hole = mask[box] > 0
+    if width:
+        first, second = smooth[box].astype(np.float32), other[box].astype(np.float32)
+        coarse = first + np.float32(MIXED) * (second - first)
+        detail = second - cv2.GaussianBlur(second, (0, 0), OTHER)
+        result = _with_detail(coarse, detail, hole, OTHER_SHARE, OTHER_MOST)[hole]
+        out[box][hole] = np.rint(np.clip(result, 0, np.iinfo(smooth.dtype).max))
+    return out
+
+
+def _with_detail(coarse: Floats, detail: Floats, hole: NDArray[np.bool_], share: float, most: float) -> Floats:
+    """Return *coarse* with so much *detail* in the *hole* as gives it *share* of the gradients round it."""
+    detail = np.where(hole[..., None], detail, np.float32(0))
+    return np.asarray(coarse + _amount(coarse, detail, hole, share, most) * detail)
+
+
+def _amount(coarse: Floats, detail: Floats, hole: NDArray[np.bool_], share: float, most: float) -> np.float32:
+    """Return t such that *coarse* + t·*detail* has *share* of the mean squared gradient round the *hole*, 0…*most*."""
+    near, next_to = (_grown(hole, reach) for reach in (RING, CLEAR))
+    ring = near & ~next_to
+    if not ring.any():
+        return np.float32(0)
+    a, b = _gradient(coarse), _gradient(detail)
+    wanted = share * float(sum(np.square(part)[ring].mean() for part in a))
+    # a quadratic in t: the energy of detail, twice the product, and what is missing
+    two, one, none = (float(sum((p * q)[hole].mean() for p, q in zip(*pair))) for pair in ((b, b), (a, b), (a, a)))
+    if none >= wanted or two < 1e-6:
+        return np.float32(0)
+    return np.float32(min((-one + (one * one + two * (wanted - none)) ** 0.5) / two, most))
+
+
+def _gradient(values: Floats) -> tuple[Floats, Floats]:
+    luma = values @ _LUMA
+    down, right = (np.gradient(luma, axis=axis) if luma.shape[axis] > 1 else np.zeros_like(luma) for axis in (0, 1))
+    return down, right
+
+
+def _grown(hole: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    return np.asarray(cv2.dilate(hole.view(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0)

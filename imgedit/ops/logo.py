@@ -1,0 +1,323 @@
+"""Find a given logo in a picture at any scale and rotation.
+
+Local features (Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004) are matched, a homography
+is fitted by RANSAC, and the place is laid back onto the logo: only where the two correlate is it found. What is
+transparent looks different on every ground, and what is plain has few features: these are then looked for by the
+correlation of their own colours, at many scales and angles.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imgedit.errors import DataError
+from imgedit.ops.depth import to8
+
+Grey = NDArray[np.uint8]
+Points = NDArray[np.float64]
+
+#: the logo is compared at this size, and its features are taken at this one, pixels of the longer side
+COMPARED, LEARNT = 128, 400
+#: a logo of less contrast than this cannot be told from flat ground, levels
+CONTRAST = 8.0
+#: features: a match must be this much nearer than the next; so many must agree on one place, within these pixels
+RATIO, FEWEST, WITHIN = 0.8, 6, 4.0
+#: least correlation of a place found by features, and of one found by correlation alone
+ALIKE, ALIKE_ALONE = 0.45, 0.85
+#: this many agreeing features are about as good as a perfect correlation
+MANY = 15.0
+#: places of one logo in one picture
+MOST = 16
+#: correlation alone: the picture's longer side, the shortest logo there, and steps of scale and of angle (degrees)
+ALONE_SIDE, ALONE_LEAST, ALONE_STEP, ALONE_TURN = 192, 16, 1.25, 20
+#: places that correlate this well there are looked at closely, so many at most
+HOPEFUL, CLOSELY = 0.55, 6
+#: a logo of fewer features is looked for by correlation where features do not find it
+SPARSE = 16
+
+
+class Look(NamedTuple):
+    """One way that a logo may be printed: its grey, key points (n, 2) and descriptors (n, 128)."""
+
+    grey: Grey
+    points: Points
+    descriptors: NDArray[np.float32]
+
+
+class Logo(NamedTuple):
+    """A logo to look for. *shape*: (rows, columns), 255 where it is opaque; *looks*: how it may be printed."""
+
+    colours: NDArray[np.uint8]
+    shape: Grey
+    looks: tuple[Look, ...]
+
+
+class Place(NamedTuple):
+    """Where a logo is: its corners (n, 2) in pixels, and how sure that is (0…1)."""
+
+    polygon: Points
+    score: float
+
+
+def logo(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> Logo:
+    """Return (rows, columns, 3) *pixels* and *alpha*, uint8 or uint16, as a logo to look for.
+
+    Of a transparent logo *alpha* is the shape: it may be printed in its colours on light or dark ground, or in white
+    or black alone. Raises DataError for a logo without any contrast.
+    """
+    colours = to8(pixels)
+    shape = np.full(colours.shape[:2], 255, np.uint8) if alpha is None else to8(alpha)
+    x, y, wide, tall = cv2.boundingRect((shape > 25).view(np.uint8))
+    if not wide:
+        raise DataError("the logo is transparent everywhere", "give a picture of the logo that shows it")
+    scale = min(1.0, LEARNT / max(wide, tall))
+    size = (max(1, round(wide * scale)), max(1, round(tall * scale)))
+    parts = [np.ascontiguousarray(part[y : y + tall, x : x + wide]) for part in (colours, shape)]
+    colours, shape = (np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8) for part in parts)
+    if shape.min() < 230:
+        # ground round a transparent logo: its outline is part of its look
+        border = max(4, round(0.06 * max(shape.shape)))
+        colours = np.pad(colours, ((border, border), (border, border), (0, 0)), mode="edge")
+        shape = np.pad(shape, border)
+    printed = [look for look in _printed(colours, shape) if look.std() >= CONTRAST]
+    if not printed or min(size) < 8:
+        raise DataError(
+            "the logo has no features to find it by: it is flat or tiny", "give a larger picture of it, with its border"
+        )
+    return Logo(colours, shape, tuple(_look(look) for look in printed))
+
+
+def _printed(colours: NDArray[np.uint8], shape: Grey) -> list[Grey]:
+    """Return the greys that a logo may be printed in."""
+    grey = np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY), np.uint8)
+    if shape.min() >= 230:
+        return [grey]
+    share = shape.astype(np.float32) / 255
+    grounds = [np.rint(grey * share + ground * (1 - share)).astype(np.uint8) for ground in (0, 255, 128)]
+    return [*grounds, shape, np.asarray(255 - shape, np.uint8)]
+
+
+def find(pixels: NDArray[np.uint8], wanted: Logo, *, closely: bool = True) -> list[Place]:
+    """Return the places of a logo in (rows, columns, 3) uint8 *pixels*, best first; corners may lie outside.
+
+    Where features find nothing, and the logo is transparent or has few, the best place by correlation alone is
+    looked for, with *closely*: that takes about a second.
+    """
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+    scene = _look(grey)
+    places: list[Place] = []
+    own, there = _matched(scene, wanted)
+    while len(own) >= FEWEST and len(places) < MOST:
+        matrix, agreeing = _fitted(own, there)
+        # two looks may match at one point: it counts once
+        count = len(np.unique(own[agreeing].round(), axis=0))
+        if matrix is None or count < FEWEST:
+            break
+        place = _verified(pixels, wanted, matrix, count)
+        if place:
+            places.append(place)
+        own, there = own[~agreeing], there[~agreeing]
+    if not places and closely and (wanted.shape.min() < 230 or len(wanted.looks[0].points) < SPARSE):
+        places = _correlated(pixels, wanted)
+    return distinct(places)
+
+
+def _look(grey: Grey) -> Look:
+    # weak contrast counts too: a logo may be printed half transparent
+    found: Any = cv2.SIFT.create(contrastThreshold=0.015).detectAndCompute(grey, None)
+    points, descriptors = found
+    if descriptors is None:
+        return Look(grey, np.zeros((0, 2)), np.zeros((0, 128), np.float32))
+    # RootSIFT (Arandjelović and Zisserman, CVPR 2012)
+    rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
+    # key points count from the centre of the first pixel
+    return Look(grey, np.array([point.pt for point in points]) + 0.5, rooted.astype(np.float32))
+
+
+def _matched(scene: Look, wanted: Logo) -> tuple[Points, Points]:
+    """Return the points of the logo, in any of its looks, and those of the scene that are like them, (n, 2) each."""
+    own, there = [np.zeros((0, 2))], [np.zeros((0, 2))]
+    for look in wanted.looks:
+        if min(len(look.points), len(scene.points)) < 2:
+            continue
+        # each feature of the scene looks for its like in the logo, so that a logo can be there more than once
+        pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(scene.descriptors, look.descriptors, k=2)
+        good = [pair[0] for pair in pairs if len(pair) == 2 and pair[0].distance < RATIO * pair[1].distance]
+        there.append(scene.points[[match.queryIdx for match in good]])
+        own.append(look.points[[match.trainIdx for match in good]])
+    return np.concatenate(own), np.concatenate(there)
+
+
+def _fitted(own: Points, there: Points) -> tuple[Points | None, NDArray[np.bool_]]:
+    """Return the 3×3 matrix from the logo to the scene that most matches agree on, and which do."""
+    none = np.zeros(len(own), bool)
+    # four numbers first, which few matches fix; then eight, where the logo is seen at a slant
+    fitted: Any = cv2.estimateAffinePartial2D(own, there, ransacReprojThreshold=2 * WITHIN, maxIters=4000)
+    similar, agreeing = fitted
+    if similar is None:
+        return None, none
+    chosen = agreeing.ravel().astype(bool)
+    matrix = np.vstack([similar, [0, 0, 1]])
+    if chosen.sum() >= 2 * FEWEST:
+        bent, kept = cv2.findHomography(own[chosen], there[chosen], cv2.RANSAC, WITHIN)
+        if bent is not None and kept.sum() >= 0.8 * chosen.sum():
+            matrix = bent
+    return matrix, chosen
+
+
+def _verified(pixels: NDArray[np.uint8], wanted: Logo, matrix: Points, agreeing: int) -> Place | None:
+    """Return the place that *matrix* lays the logo on, where the picture there is like it."""
+    rows, columns = wanted.shape.shape
+    frame = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float64)
+    corners = cv2.perspectiveTransform(frame[None], matrix)[0]
+    if not np.isfinite(corners).all() or not cv2.isContourConvex(corners.astype(np.float32)):
+        return None
+    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    # nothing smaller can be told, and no print is seen this much at a slant
+    if sides.min() < 6 or sides.max() > 6 * sides.min() * max(rows, columns) / min(rows, columns):
+        return None
+    alike = _correlation(pixels, wanted, matrix)
+    if alike < ALIKE:
+        return None
+    return Place(_outline(wanted, matrix), alike + (1 - alike) * (1 - math.exp(-agreeing / MANY)))
+
+
+def _correlation(pixels: NDArray[np.uint8], wanted: Logo, matrix: Points) -> float:
+    """Return how the picture at *matrix*, laid back onto the logo, correlates with it (-1…1).
+
+    In its colours inside its shape, or by its outline with some ground round it: whichever is more alike.
+    """
+    rows, columns = wanted.shape.shape
+    scale = min(1.0, COMPARED / max(rows, columns))
+    size = (max(8, round(columns * scale)), max(8, round(rows * scale)))
+    shrink = np.diag([size[0] / columns, size[1] / rows, 1.0])
+    # from pixel centres to pixel centres
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
+    to_scene = np.linalg.inv(half) @ matrix @ np.linalg.inv(shrink) @ half
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpPerspective(pixels, to_scene, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    shape = cv2.resize(wanted.shape, size, interpolation=cv2.INTER_AREA)
+    inside, near = shape > 200, cv2.dilate(shape, np.ones((7, 7), np.uint8)) > 25
+    own = cv2.resize(wanted.colours, size, interpolation=cv2.INTER_AREA)
+    best = _alike(seen[inside], own[inside])
+    grey = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)
+    for look in wanted.looks:
+        best = max(best, _alike(grey[near], cv2.resize(look.grey, size, interpolation=cv2.INTER_AREA)[near]))
+    return best
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Return the correlation of two equally long lists of values, channel means aside; 0 where one has no contrast."""
+    if len(one) < 24:
+        return 0.0
+    first, second = (values - values.mean(axis=0) for values in (one.astype(np.float64), other.astype(np.float64)))
+    if min(first.std(), second.std()) < 2:
+        return 0.0
+    both = math.sqrt(float((first**2).sum()) * float((second**2).sum()))
+    return float((first * second).sum()) / both
+
+
+def _outline(wanted: Logo, matrix: Points) -> Points:
+    """Return the convex outline of the logo's shape in the picture, with a margin for its soft edge."""
+    shape = cv2.dilate((wanted.shape > 25).view(np.uint8), np.ones((3, 3), np.uint8))
+    contours, _ = cv2.findContours(shape, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    hull = cv2.convexHull(np.concatenate(contours).reshape(-1, 2).astype(np.float32)).reshape(-1, 2)
+    hull = cv2.approxPolyDP(hull, 1.0, True).reshape(-1, 2).astype(np.float64) + 0.5
+    middle = hull.mean(axis=0)
+    away = hull - middle
+    hull += away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6) * (1.5 + 0.01 * max(shape.shape))
+    return np.asarray(cv2.perspectiveTransform(hull[None], matrix)[0], np.float64)
+
+
+def moved(place: Place, x: float, y: float) -> Place:
+    """Return *place* moved by *x* to the right and *y* down."""
+    return place._replace(polygon=place.polygon + np.array([x, y]))
+
+
+def distinct(places: list[Place]) -> list[Place]:
+    """Return *places* without those whose middle lies in a better one, best first."""
+    kept: list[Place] = []
+    for place in sorted(places, key=lambda each: (-each.score, *each.polygon.mean(axis=0))):
+        x, y = place.polygon.mean(axis=0)
+        if all(cv2.pointPolygonTest(one.polygon.astype(np.float32), (float(x), float(y)), False) < 0 for one in kept):
+            kept.append(place)
+    return kept[:MOST]
+
+
+def _correlated(pixels: NDArray[np.uint8], wanted: Logo) -> list[Place]:
+    """Return the places where the logo's own colours correlate with the picture, at some scale and angle."""
+    scale = min(1.0, ALONE_SIDE / max(pixels.shape[:2]))
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    rows, columns = wanted.shape.shape
+    hopeful: list[tuple[float, tuple[float, float, float, float]]] = []
+    step = ALONE_LEAST / max(rows, columns)
+    while step * max(rows, columns) <= max(size):
+        for degrees in range(0, 360, ALONE_TURN):
+            own, shape = _turned(wanted, step, degrees)
+            if own.shape[0] > small.shape[0] or own.shape[1] > small.shape[1] or shape.sum() < 100:
+                continue
+            field = cv2.matchTemplate(small, own, cv2.TM_CCOEFF_NORMED, mask=cv2.merge([shape] * 3))
+            # flat ground has no correlation
+            field[~np.isfinite(field) | (abs(field) > 1.01)] = -1
+            _, best, _, (x, y) = cv2.minMaxLoc(field)
+            if best >= HOPEFUL:
+                middle = ((x + own.shape[1] / 2) / scale, (y + own.shape[0] / 2) / scale)
+                hopeful.append((best, (*middle, step / scale, math.radians(degrees))))
+        step *= ALONE_STEP
+    hopeful.sort(key=lambda each: -each[0])
+    places = []
+    for _, pose in hopeful[:CLOSELY]:
+        alike, matrix = _closely(pixels, wanted, pose)
+        if alike >= ALIKE_ALONE:
+            places.append(Place(_outline(wanted, matrix), alike))
+    return places
+
+
+def _pose(wanted: Logo, x: float, y: float, scale: float, angle: float) -> Points:
+    """Return the 3×3 matrix that lays the logo's middle on (*x*, *y*), turned with the clock by *angle* (radians)."""
+    rows, columns = wanted.shape.shape
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    to_middle = np.array([[1, 0, -columns / 2], [0, 1, -rows / 2], [0, 0, 1]])
+    return np.asarray(np.array([[cosine, -sine, x], [sine, cosine, y], [0, 0, 1]]) @ to_middle)
+
+
+def _turned(wanted: Logo, scale: float, degrees: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the logo's colours (rows, columns, 3) at *scale*, turned, and where they count (0 or 1), as float32."""
+    rows, columns = wanted.shape.shape
+    turn = math.radians(degrees)
+    cosine, sine = abs(math.cos(turn)), abs(math.sin(turn))
+    size = (math.ceil(scale * (columns * cosine + rows * sine)), math.ceil(scale * (rows * cosine + columns * sine)))
+    # averaged first: turning samples
+    small = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    parts = [cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in (wanted.colours, wanted.shape)]
+    shrink = np.diag([columns / small[0], rows / small[1], 1.0])
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
+    matrix = np.linalg.inv(half) @ _pose(wanted, size[0] / 2, size[1] / 2, scale, turn) @ shrink @ half
+    own, shape = (cv2.warpAffine(part, matrix[:2], size, flags=cv2.INTER_LINEAR) for part in parts)
+    return own.astype(np.float32), (shape > 200).astype(np.float32)
+
+
+def _closely(
+    pixels: NDArray[np.uint8], wanted: Logo, pose: tuple[float, float, float, float]
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the best correlation near *pose* (x, y, scale, angle), by ever smaller steps, and its matrix."""
+    best = _correlation(pixels, wanted, _pose(wanted, *pose))
+    stride = 0.04 * pose[2] * max(wanted.shape.shape)
+    turn, grow = math.radians(ALONE_TURN / 3), 1.08
+    for _ in range(16):
+        x, y, scale, angle = pose
+        tried = [(x + a, y + b, scale, angle) for a, b in ((stride, 0), (-stride, 0), (0, stride), (0, -stride))]
+        tried += [(x, y, scale * grow, angle), (x, y, scale / grow, angle)]
+        tried += [(x, y, scale, angle + turn), (x, y, scale, angle - turn)]
+        alike = [_correlation(pixels, wanted, _pose(wanted, *other)) for other in tried]
+        if max(alike) > best:
+            best, pose = max(alike), tried[alike.index(max(alike))]
+        else:
+            stride, turn, grow = stride / 2, turn / 2, math.sqrt(grow)
+    return best, _pose(wanted, *pose)

@@ -1,0 +1,142 @@
+"""A semi-transparent overlay over the whole picture: its colour, its opacity, and all strokes that are of it.
+
+Strokes of opacity a and colour c show p = (1 - a) b + a c over a ground b. So across the outline of every stroke the
+same a holds, whatever the ground; edges of the picture itself give other shares each. That is the test: for a single
+stroke, for a whole overlay, and for whether there is one at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imgedit.ops import masks, overlay, regions
+from imgedit.ops.overlay import Overlay
+
+Plane = NDArray[np.uint8]
+
+#: a picture is searched with lines of about this height, where regions tell, and reduced to at most so many pixels
+HEIGHT, MOST = 32.0, 1_000_000
+#: white and black at these opacities are tried
+OPACITIES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+RANKED, PARTED = 20, 60
+#: window in which a stroke is compared with its ground, pixels
+WINDOW = 9
+#: ground that is this near to the colour of the overlay tells nothing, levels
+NEAR = 40.0
+#: opacities along the outlines vary by at most this (quartiles, share of their median), and are at most this far from
+#: what was assumed: in a picture without regions, and where text is known to be
+CONSTANT, TRUE = 0.1, 0.25
+CONSTANT_TEXT, TRUE_TEXT = 0.3, 0.4
+#: a stroke elsewhere is of the same overlay within these
+ALIKE, EVEN = 0.2, 0.35
+#: fewer comparisons than these are no evidence: of a picture, of a stroke
+ENOUGH, FEW = 300, 25
+
+
+class Veil(NamedTuple):
+    """*mask*: (rows, columns), 255 on strokes; *overlay*: what they are of; *why*: where there is none, why not."""
+
+    mask: Plane
+    overlay: Overlay | None
+    why: str
+
+
+class _Measured(NamedTuple):
+    """Opacities along outlines, each with the number of the piece that it is of."""
+
+    opacity: NDArray[np.float32]
+    piece: NDArray[np.intp]
+
+
+def find(pixels: NDArray[Any], polygons: Sequence[regions.Points]) -> Veil:
+    """Return the strokes of one white or black overlay in (rows, columns, 3) uint8 or uint16 *pixels*.
+
+    *polygons*: convex, where some of its text is known to be; all of its strokes there are taken, and those elsewhere
+    that have its opacity. Without any, an overlay must show the same opacity all over the picture. The mask is empty
+    where nothing convinces.
+    """
+    rows, columns = pixels.shape[:2]
+    small = _reduced(pixels, polygons)
+    scale = (small.shape[1] / columns, small.shape[0] / rows)
+    inside = np.zeros(small.shape[:2], np.uint8)
+    for polygon in polygons:
+        masks.draw(inside, polygon * scale)
+    within = inside > 0 if inside.any() else np.ones(inside.shape, bool)
+    tried = [Overlay((shade,) * 3, opacity) for shade in (255.0, 0.0) for opacity in OPACITIES]
+    cuts = [overlay.cut(small, within, [one], rounds=RANKED, channels=False)[0] for one in tried]
+    first = max(range(len(tried)), key=lambda i: cuts[i].gain)
+    assumed = tried[first]
+    found, why = _believed(small, cuts[first].soft, assumed, bool(inside.any()))
+    if found is None:
+        return Veil(masks.empty(rows, columns), None, why)
+    soft = overlay.cut(small, overlay.possible(small, found), [found], rounds=PARTED, channels=True)[0].soft
+    strokes = _alike(small, soft, found, inside)
+    if strokes.shape != (rows, columns):
+        strokes = np.asarray(cv2.resize(strokes, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return Veil(masks.threshold(strokes, 128), found, "")
+
+
+def _reduced(pixels: NDArray[Any], polygons: Sequence[regions.Points]) -> Plane:
+    rows, columns = pixels.shape[:2]
+    scale = min(1.0, (MOST / (rows * columns)) ** 0.5)
+    if polygons:
+        scale = min(scale, HEIGHT / max(float(np.median([regions.line(p)[1] for p in polygons])), 1.0))
+    return np.ascontiguousarray(regions.searchable(pixels, max(1, round(scale * max(rows, columns)))))
+
+
+def _believed(crop: Plane, soft: NDArray[np.float32], assumed: Overlay, text: bool) -> tuple[Overlay | None, str]:
+    """Return the overlay with its opacity as measured, or none and why."""
+    measured = _opacities(crop, soft, assumed)[0].opacity
+    if len(measured) < (FEW if text else ENOUGH):
+        return None, "no semi-transparent strokes stand out from the ground"
+    low, middle, high = np.percentile(measured, (25, 50, 75)).tolist()
+    constant, true = (CONSTANT_TEXT, TRUE_TEXT) if text else (CONSTANT, TRUE)
+    if not 0 < middle < 1 or high - low > constant * middle:
+        return None, f"opacities along the edges vary from {low:.2f} to {high:.2f}: they are not of one overlay"
+    if abs(middle - assumed.opacity) > true * assumed.opacity:
+        return None, f"edges that fit an opacity of {assumed.opacity:.2f} show one of {middle:.2f}"
+    return Overlay(assumed.colour, middle), ""
+
+
+def _opacities(crop: Plane, soft: NDArray[np.float32], one: Overlay) -> tuple[_Measured, NDArray[np.int32]]:
+    """Return the opacities that strokes show beside their ground, and the pieces of *soft*, numbered from 1."""
+    levels = crop.astype(np.float32)
+    labels = np.asarray(cv2.connectedComponents((soft > 0.5).view(np.uint8), connectivity=8)[1], np.int32)
+    core = (soft > 0.9).astype(np.float32)
+    ground = (cv2.dilate((soft > 0.1).view(np.uint8), np.ones((3, 3), np.uint8)) == 0).astype(np.float32)
+    strokes, near = (cv2.blur(part, (WINDOW, WINDOW)) for part in (core, ground))
+    # an outline has both in its window
+    where = (core > 0) & (strokes > 0.1) & (near > 0.1)
+    over = cv2.blur(levels * core[..., None], (WINDOW, WINDOW))[where] / strokes[where][:, None]
+    under = cv2.blur(levels * ground[..., None], (WINDOW, WINDOW))[where] / near[where][:, None]
+    room = np.array(one.colour, np.float32) - under
+    shown = ((over - under) * room).sum(axis=1) / np.maximum((room * room).sum(axis=1), 1)
+    tells = np.abs(room).mean(axis=1) > NEAR
+    return _Measured(shown[tells], labels[where][tells].astype(np.intp)), labels
+
+
+def _alike(crop: Plane, soft: NDArray[np.float32], one: Overlay, inside: Plane) -> Plane:
+    """Return the strokes *inside*, and the pieces elsewhere that show the opacity of the overlay all along."""
+    (shown, piece), labels = _opacities(crop, soft, one)
+    count = int(labels.max()) + 1
+    order = np.lexsort((shown, piece))
+    shown, number = shown[order], np.bincount(piece, minlength=count)
+    start = np.cumsum(number) - number
+    known = number >= FEW
+    quarters = [
+        np.where(known, shown[np.minimum(start + (number * share).astype(np.intp), len(shown) - 1)], 0)
+        for share in (0.25, 0.5, 0.75)
+    ]
+    alike = known & (np.abs(quarters[1] - one.opacity) <= ALIKE * one.opacity)
+    alike &= quarters[2] - quarters[0] <= EVEN * one.opacity
+    # letters reach out of their region; what only passes through it does not
+    size = np.bincount(labels.ravel(), minlength=count)
+    of_text = np.bincount(labels[inside > 0], minlength=count) >= 0.5 * np.maximum(size, 1)
+    alike[0] = of_text[0] = False
+    keep = alike[labels] | ((inside > 0) & (labels > 0)) | of_text[labels]
+    return np.asarray(keep.view(np.uint8) * np.uint8(255))
