@@ -14,11 +14,12 @@ from imgedit.frame import Frame, ImageInfo, MaskInfo, ToneStats, plane_digest
 ENCODER = "pool8"
 
 
-def described(frame: Frame, *, since: Frame | None = None, measure: bool = True) -> Frame:
+def described(frame: Frame, *, since: Frame | None = None, measure: bool = True, outside_kept: bool = False) -> Frame:
     """Return *frame* with a sidecar that states digest, mask, latents and tone of what it now holds.
 
-    *since*: the frame before a step; what has not changed since then is not measured again. Latents and tone
-    take the most time: without *measure* they are left as they are.
+    *since*: the frame before a step; what has not changed since then is not measured again. With *outside_kept* no
+    pixel outside the mask has, which is where tone is measured. Latents and tone take the most time: without *measure*
+    they are left as they are.
     """
     old = frame.sidecar.image
     image = ImageInfo(
@@ -47,7 +48,10 @@ def described(frame: Frame, *, since: Frame | None = None, measure: bool = True)
         measuring = None
         if latents is None or moved:
             measuring = beside.submit(registry.backend("latents", ENCODER).encode, frame.pixels)
-        if tone is None or moved or (since is not None and since.mask is not frame.mask):
+        remasked = since is not None and since.mask is not frame.mask
+        # a mask that covers everything leaves no outside: then all pixels count
+        within = outside_kept and frame.mask is not None and not frame.mask.all()
+        if tone is None or remasked or (moved and not within):
             tone = measured_tone(frame)
         if measuring is not None:
             latents = measuring.result()

@@ -70,9 +70,14 @@ class Engine:
 
     def prepare(self) -> None:
         """Refuse early what cannot work for any frame: unknown or missing backends."""
-        for item in self.calls:
+        for number, item in enumerate(self.calls):
             if item.stage.backend:
                 registry.backend(item.stage.backend[0], item.params["backend"])
+            if item.stage.again and item.params["until_clean"] is not None:
+                look = registry.stage(item.stage.again.look)
+                # one that looked before says how, and was asked for its backend just now
+                if look.backend and look.name not in (earlier.stage.name for earlier in self.calls[:number]):
+                    registry.backend(*look.backend)
 
     def prefetch(self) -> None:
         """Begin to read the reference file of the first call that has one, beside whatever comes before it."""
@@ -130,7 +135,7 @@ class Engine:
                 given = described(given, since=frame, measure=self.measure)
                 return self._once(item, given, {**params, **changes}, {**record, **changes})
 
-            done = loop.until_clean(stage.again, frame, rounds, once, loop.looker(stage.again.look, frame))
+            done = loop.until_clean(stage.again, frame, rounds, params, once, loop.looker(stage.again.look, frame))
         said = {(finding.code, finding.message) for finding in frame.sidecar.findings}
         for finding in done.sidecar.findings:
             if finding.severity != "info" and (finding.code, finding.message) not in said:
@@ -189,7 +194,8 @@ class Engine:
             raise BrokenPromise(f"{stage.name} returned {type(after).__name__}, not a frame", promises.BUG)
         outside = promises.check(stage, before, after)
         notes = after.notes
-        after = described(after.replace(notes={}), since=before, measure=self.measure)
+        kept = outside is not None
+        after = described(after.replace(notes={}), since=before, measure=self.measure, outside_kept=kept)
         if after.pixels is not before.pixels and after.sidecar.metrics is before.sidecar.metrics:
             after = after.with_sidecar(metrics={})  # they were of other pixels
         step = Step(

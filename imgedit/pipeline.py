@@ -166,6 +166,8 @@ class _Reader:
         if not isinstance(steps, yaml.SequenceNode) or not steps.value:
             raise self._error(steps or node, "loop: `steps` must be a list of at least one step", _LOOP)
         rounds = self._value(parts["rounds"]) if "rounds" in parts else ROUNDS
+        if rounds is None:
+            raise self._error(parts["rounds"], "loop: rounds says nothing: how many at most?", f"rounds: {ROUNDS}")
         again = False
         for item in steps.value:
             call = self._step(item, len(calls) + 1, calls)

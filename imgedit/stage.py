@@ -32,23 +32,24 @@ Finds = Sequence[Region]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round of a loop: the *number* from 1, the *first* frame, the one *given* to this round, *changes* of its
-    parameters, and what it gave: *done*."""
+    """One round of a loop: the *number* from 1, the *first* frame, the one *given* to this round, the *params* that it
+    was done with (name → value), and what it gave: *done*."""
 
     number: int
     first: Frame
     given: Frame
-    changes: Mapping[str, Any]
+    params: Mapping[str, Any]
     done: Frame
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """How a stage is done again until its result is clean: from the same pixels each time, with a larger mask.
+    """How a stage is done again until its result is clean of text: from the same pixels, with a larger mask each time.
 
     *look*: the stage whose regions say what is found in a picture. *left*: (first frame, what is found in a result,
     what is found in the first frame) → which of it remains of what was to go. *tighten*: (round, what remains, what is
-    found in the first frame) → the frame for the next round, and the parameters that change.
+    found in the first frame) → the frame for the next round, and the parameters that change from this one on. The same
+    mask and parameters again end the loop.
     """
 
     look: str

@@ -214,6 +214,7 @@ def main() -> None:
         "parameters": sum(p.numel() for p in mean.parameters()),
         "seed": options.seed,
         "minutes": round((time.time() - start) / 60, 1),
+        "cores": multiprocessing.cpu_count(),
         "torch": torch.__version__,
         "photographs": used,
     }

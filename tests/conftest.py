@@ -11,8 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from imgedit.frame import Frame
+
+# how long an example takes says more of what else runs on the machine than of the code
+settings.register_profile("imgedit", deadline=None)
+settings.load_profile("imgedit")
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))

@@ -148,8 +148,12 @@ def test_the_gap_is_that_to_the_best_by_mean() -> None:
 
 
 def test_a_group_is_its_photos_alone() -> None:
-    scores = [_score("date", 20.0), _score("date", 30.0)._replace(photo="coins 2")]
-    assert tables.summary([s for s in scores if s.photo.split()[0] == "coins"], ("date",))[0] == 30
+    kinds = (*bench.TEXTS, *bench.SQUARES)
+    own = [_score(kind, 30.0)._replace(photo=photo) for kind in kinds for photo in ("coins", "coins 2")]
+    others = [_score(kind, 10.0) for kind in kinds]
+    results = {"imgedit auto": bench.Result(own + others, 1), "FSR fast": bench.Result(own + others, 1)}
+    lines = [line for line in tables.group("photos", results, ("coins",)) if line.startswith("imgedit auto")]
+    assert lines and all("30.00" in line and "10.00" not in line and "20.00" not in line for line in lines)
 
 
 def test_the_benchmark_says_what_it_takes() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgedit import codec, engine
+from imgedit.describe import described
 from imgedit.engine import Call, Engine
 from imgedit.errors import BrokenPromise, DataError, GateFailed, UsageError
 from imgedit.frame import Frame, Sidecar
@@ -204,3 +205,18 @@ def test_results_beyond_the_limit_are_refused_beforehand() -> None:
         Engine([engine.call("upscale", scale=2)], limits).run(frame)
     assert "--max-pixels 14400" in caught.value.hint
     assert Engine([engine.call("upscale", scale=1.5)], limits).run(frame).rows == 90
+
+
+@pytest.mark.parametrize("kind", ["rgb8", "rgba16"])
+def test_the_tone_that_an_edit_keeps_is_that_of_its_result(kind: str) -> None:
+    # tone is measured outside the mask, so that an edit inside leaves it, and it is not measured again
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:40, 30:50] = 255
+    done = Engine([engine.call("erase", force=True)]).run(picture(kind, 60, 80).replace(mask=mask))
+    assert done.sidecar.tone == described(done.with_sidecar(tone=None)).sidecar.tone
+    # without an outside, all pixels count
+    everything = np.full((60, 80), 200, np.uint8)
+    before = described(picture(kind, 60, 80).replace(mask=everything))
+    filled = before.replace(pixels=picture(kind, 60, 80, seed=3).pixels)
+    moved = described(filled, since=before, outside_kept=True)
+    assert moved.sidecar.tone == described(filled.with_sidecar(tone=None)).sidecar.tone != before.sidecar.tone

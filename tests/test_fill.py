@@ -159,7 +159,7 @@ def test_auto_picks_what_fits() -> None:
     even = np.full((340, 340, 3), 128, np.uint8)
     rough = np.clip(128 + rng.normal(0, 12, even.shape), 0, 255).astype(np.uint8)
     stroke, wide, deep = (np.zeros((340, 340), np.uint8) for _ in range(3))
-    stroke[90:98, 60:160] = wide[80:120, 80:160] = deep[60:230, 60:230] = 255
+    stroke[90:98, 60:160] = wide[80:140, 80:160] = deep[60:230, 60:230] = 255
     assert filled(even, deep).method == "harmonic"
     picked = filled(rough, stroke)
     assert picked.method == "learned" and "levels per pixel" in picked.why

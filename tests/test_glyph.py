@@ -181,6 +181,16 @@ def test_from_one_region_the_others_are_found() -> None:
     assert (masks.dilate(found.mask, 1)[truth > 127] > 0).mean() > 0.85
 
 
+def test_where_no_ground_tells_nothing_is_alike() -> None:
+    # white ground says nothing of a white overlay
+    soft = np.zeros((60, 80), np.float32)
+    soft[20:30, 20:26] = soft[20:30, 50:56] = 1
+    inside = masks.empty(60, 80)
+    inside[15:35, 15:35] = 255
+    kept = watermark._alike(np.full((60, 80, 3), 250, np.uint8), soft, Overlay(WHITE, 0.4), inside)
+    assert kept[20:30, 20:26].all() and kept.sum() == 255 * 10 * 6
+
+
 @pytest.mark.parametrize("name", ["", "brick", "camera", "retina"])
 def test_where_there_is_no_watermark_the_picture_is_not_masked(name: str) -> None:
     photos = sample.photos([name]) if name else {"": ground(300, 400)}
@@ -199,3 +209,19 @@ def test_without_a_watermark_the_regions_are_taken() -> None:
     assert result.mask is not None and usual.mask is not None
     np.testing.assert_array_equal(result.mask, usual.mask)
     assert not result.notes["watermark"]["found"]
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_large_letters_are_masked_with_their_glow(seed: int) -> None:
+    photo = sample.photos(["coins"])["coins"]
+    large = cv2.resize(photo, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    given, drawn = sample.stamp(large, kind="date", seed=seed)
+    x, y, width, height = cv2.boundingRect((drawn > 20).astype(np.uint8))
+    room = height // 8
+    box = masks.box(np.array([(x - room, y - room), (x + width + room, y + height + room)], np.float64))
+    mask = masks.empty(*drawn.shape)
+    assert not glyph.draw(mask, given, box)
+    mask = masks.dilate(mask, 2)
+    # without the growth for large letters a tenth is left out
+    assert np.count_nonzero((drawn > 8) & (mask == 0)) <= 0.04 * np.count_nonzero(drawn > 8)
+    assert np.count_nonzero(mask) < 2.5 * np.count_nonzero(drawn > 8)

@@ -15,7 +15,7 @@ from imgedit.backends.protocols import Filled
 from imgedit.engine import Engine
 from imgedit.errors import DataError, GateFailed, Unavailable
 from imgedit.frame import Frame, Region, Sidecar, Step
-from imgedit.ops import masks
+from imgedit.ops import masks, remains
 
 INK = (255, 0, 255)
 
@@ -54,6 +54,17 @@ class Inventive:
         out = pixels.copy()
         out[mask > 0] = INK
         return Filled(out, "inventive", "", seamless=True)
+
+
+class Stubborn:
+    """Finds one text at (60, 70) of 60×12 pixels, whatever the picture shows."""
+
+    requires: tuple[str, ...] = ()
+    reads = False
+    fingerprint = None
+
+    def detect(self, pixels: Any, *, read: bool, part: bool = False) -> list[Region]:
+        return [Region(((60.0, 70.0), (120.0, 70.0), (120.0, 82.0), (60.0, 82.0)), "text", None, 0.9)]
 
 
 @pytest.fixture
@@ -179,6 +190,16 @@ def test_regions_say_what_was_to_go(ink: Ink) -> None:
     assert len(steps(kept)) == 1 and np.array_equal(kept.pixels[:, 80:], frame.pixels[:, 80:])
 
 
+def test_regions_of_a_later_look_are_not_what_the_mask_was_drawn_for(ink: Ink) -> None:
+    frame = written((60, 70))
+    hidden = frame.pixels.copy()
+    hidden[:, 80:] = frame.pixels[:1, 80:]
+    first = Engine([engine.call("detect-text"), engine.call("mask", fit="box")]).run(Frame(hidden))
+    seen = Frame(frame.pixels, mask=first.mask, sidecar=first.sidecar)
+    result = erased(seen, first=("detect-text",))
+    assert len(steps(result)) == 1 and np.array_equal(result.mask, first.mask)
+
+
 def test_more_that_comes_up_along_the_line_goes_too(ink: Ink) -> None:
     frame = written((60, 70))
     hidden = frame.pixels.copy()
@@ -197,6 +218,41 @@ def test_what_a_fill_invents_is_filled_smoothly(ink: Ink) -> None:
     assert last.backend == "inventive" and last.params["smooth"]
     again = Engine([engine.call("erase", backend="inventive", margin=8, force=True, smooth=last.params["smooth"])])
     assert np.array_equal(again.run(frame.replace(mask=result.mask)).pixels, result.pixels)
+
+
+def test_the_places_to_fill_smoothly_that_were_asked_for_stay(ink: Ink) -> None:
+    mine = (10, 10, 4, 4)
+    frame = masked(written((60, 70)), (55, 66, 70, 20), mine)
+    result = erased(frame, backend="inventive", margin=8, smooth=(mine,))
+    done = steps(result)
+    assert len(done) == 2 and all(mine in step.params["smooth"] for step in done)
+    assert len(set(done[1].params["smooth"])) == len(done[1].params["smooth"]) > 1
+
+
+def stubborn(monkeypatch: pytest.MonkeyPatch, rounds: int, margin: int) -> GateFailed:
+    """Return the verdict on a mask that reaches *margin* pixels beyond what is found again and again."""
+    real = registry.backend
+    monkeypatch.setattr(registry, "backend", lambda k, n: adapt(k, Stubborn()) if k == "detect" else real(k, n))
+    frame = masked(written(), (60 - margin, 70 - margin, 60 + 2 * margin, 12 + 2 * margin))
+    with pytest.raises(GateFailed) as verdict:
+        erased(frame, rounds)
+    return verdict.value
+
+
+def test_a_round_that_would_be_the_last_again_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = stubborn(monkeypatch, 10, 20)
+    assert verdict.frame is not None
+    done = [(step.params["smooth"], step.result) for step in steps(verdict.frame)]
+    assert len({smooth for smooth, _ in done}) == len(done) < 4
+    assert "the same again" in verdict.message and f"after {len(done)} rounds" in verdict.message
+    assert "--until-clean" not in verdict.hint and verdict.hint
+
+
+def test_no_round_is_lost_to_a_step_that_takes_nothing_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the mask reaches further than the first two steps; the second round begins to fill smoothly
+    last = stubborn(monkeypatch, 3, 3).frame
+    assert last is not None and last.mask is not None and len(steps(last)) == 3
+    assert np.count_nonzero(last.mask) > 66 * 18
 
 
 def test_a_gate_that_is_not_reached_says_what_remains_and_carries_the_frame(ink: Ink) -> None:
@@ -244,6 +300,21 @@ def test_the_mask_keeps_its_grid_and_its_weights(ink: Ink) -> None:
     assert np.array_equal(result.pixels[outside], soft.pixels[outside])
 
 
+@pytest.mark.parametrize("cell", [1, 8, 13])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_whole_cells_keep_out_of_the_text_that_stays(cell: int, number: int) -> None:
+    frame = written((60, 50), (60, 66))
+    find, text = (
+        np.array([(58, y), (120, y), (120, y + 14), (58, y + 14)], np.float32) for y in (49, 65)
+    )  # two pixels lie between them
+    mask = masks.to_grid(masked(frame, (100, 52, 8, 4)).mask, cell, 0)
+    larger = remains.tighten(mask, frame.pixels, [find], [text], number, cell)
+    added = (larger > 0) & (mask == 0)
+    assert added.any() and (larger >= mask).all()
+    assert not added[65:79, 58:120].any()
+    assert np.array_equal(masks.to_grid(larger, cell, 0), larger)
+
+
 def test_an_empty_mask_is_clean_whatever_stands_in_the_picture(ink: Ink) -> None:
     result = erased(masked(written((60, 70))))
     assert len(steps(result)) == 1 and steps(result)[0].notes["elsewhere"] == 1
@@ -268,7 +339,14 @@ def test_the_look_is_that_of_the_history_and_history_is_data(monkeypatch: pytest
     def after(**params: Any) -> Frame:
         return frame.with_sidecar(steps=(Step("detect-text", params, digest, digest),))
 
-    assert ink_left(erased(after(backend="opencv"))) == 0 and asked[-1] == "opencv"
+    by_opencv = erased(after(backend="opencv", tile=512))
+    assert ink_left(by_opencv) == 0 and asked[-1] == "opencv"
+    # and every round says who looked
+    looked = [step.notes["looked"] for step in steps(by_opencv)]
+    assert all(
+        (who["stage"], who["backend"], who["params"]["tile"]) == ("detect-text", "opencv", 512) for who in looked
+    )
+    assert Sidecar.from_json(by_opencv.sidecar.to_json()) == by_opencv.sidecar
     # the score of what is found is 0.9: with the setting that the picture was searched with, nothing is found
     assert len(steps(erased(after(**{"min-score": 0.95, "match": "("})))) == 1
     assert asked[-1] == "rapidocr"
@@ -288,3 +366,25 @@ def test_the_loop_is_refused_before_anything_is_filled(monkeypatch: pytest.Monke
     monkeypatch.setattr(registry, "backend", backend)
     with pytest.raises(Unavailable):
         erased(masked(written((60, 70)), (58, 68, 44, 16)))
+
+
+def test_a_batch_is_refused_where_nothing_can_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = registry.backend
+
+    def backend(kind: str, name: str) -> Any:
+        if (kind, name) == ("detect", "rapidocr"):
+            raise Unavailable("no detector", "install one")
+        return real(kind, name)
+
+    monkeypatch.setattr(registry, "backend", backend)
+    loop = engine.call("erase", until_clean=3)
+    with pytest.raises(Unavailable):
+        Engine([engine.call("mask"), loop]).prepare()
+    Engine([engine.call("mask"), engine.call("erase")]).prepare()
+    Engine([engine.call("detect-text", backend="opencv"), engine.call("mask"), loop]).prepare()
+
+
+def test_the_model_that_looked_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stubborn, "fingerprint", {"det": "net sha256:1"})
+    last = stubborn(monkeypatch, 1, 3).frame
+    assert last is not None and steps(last)[0].notes["looked"]["model"] == {"det": "net sha256:1"}

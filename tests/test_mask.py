@@ -338,7 +338,7 @@ def test_letters_larger_than_the_search() -> None:
     frame = with_regions(Frame(pixels), (50, 300), (3950, 300), (3950, 950), (50, 950))
     strokes = made(frame)
     assert (strokes[truth > 127] > 0).mean() > 0.99
-    assert (masks.dilate(truth, 8)[strokes > 0] > 0).mean() > 0.99
+    assert (masks.dilate(truth, 10)[strokes > 0] > 0).mean() > 0.99
 
 
 def test_cost_follows_the_mask_and_not_the_picture() -> None:

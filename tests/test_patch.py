@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from imgedit import registry
+from imgedit.backends.fill.auto import Auto
+from imgedit.backends.fill.learned import Learned
 from imgedit.backends.fill.patch import Patch
 from imgedit.errors import DataError
-from imgedit.ops import nearest, patchmatch
+from imgedit.ops import nearest, patchmatch, reduced
 from imgedit.ops.exemplar import exemplar, way
 from imgedit.ops.harmonic import harmonic
 from imgedit.ops.nearest import estimates
@@ -227,26 +229,45 @@ def test_the_nearest_patches_are_the_nearest() -> None:
         assert np.allclose(direct[np.searchsorted(candidates, near[i])], best, rtol=1e-3, atol=1e-3)
 
 
-def test_estimates_keep_what_is_known_and_say_when_there_is_no_source() -> None:
+def test_estimates_keep_what_is_known_and_are_harmonic_without_a_source() -> None:
     for dtype in (np.uint8, np.uint16):
         pixels, mask = noise((60, 80), dtype), strokes((60, 80))
-        mean, texture, found = estimates(pixels, mask)
-        assert found and mean.dtype == texture.dtype == np.float32
+        mean, texture = estimates(pixels, mask)
+        assert mean.dtype == texture.dtype == np.float32
+        assert not np.array_equal(mean, texture)
         assert np.array_equal(mean[mask == 0], pixels[mask == 0])
         assert np.array_equal(texture[mask == 0], pixels[mask == 0])
         assert min(mean.min(), texture.min()) >= 0 and max(mean.max(), texture.max()) <= np.iinfo(dtype).max
-    mean, texture, found = estimates(noise((8, 80)), box((8, 80), 2, 10, 4, 30))
-    assert not found and np.array_equal(mean, texture)
+    mean, texture = estimates(noise((8, 80)), box((8, 80), 2, 10, 4, 30))
+    assert np.array_equal(mean, texture)
     assert np.array_equal(mean, harmonic(noise((8, 80)), box((8, 80), 2, 10, 4, 30)))
 
 
 def test_the_mean_is_closer_and_the_texture_livelier() -> None:
     sand, mask = grain((96, 160), 2), strokes((96, 160))
     hole = mask > 0
-    mean, texture, _ = estimates(sand, mask)
+    mean, texture = estimates(sand, mask)
     error = [float(np.square(fill[hole] - sand[hole]).mean()) for fill in (mean, texture)]
     assert error[0] < error[1]
     assert energy(mean, hole) < energy(texture, hole)
+
+
+def test_a_guess_that_is_known_is_not_solved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sand, mask = grain((60, 80)), strokes((60, 80))
+    own = estimates(sand, mask)
+    guess = harmonic(sand, mask).astype(np.float32)
+    monkeypatch.setattr(nearest, "harmonic", None)
+    given = estimates(sand, mask, guess)
+    assert np.array_equal(own.mean, given.mean) and np.array_equal(own.texture, given.texture)
+
+
+def test_a_lattice_whose_whole_patches_lie_on_one_colour_of_a_chessboard() -> None:
+    mask = np.zeros((400, 400), np.uint8)
+    mask[0::10] = mask[:, 1::10] = 255
+    y, x = np.nonzero(whole(mask > 0, nearest.SIDE))
+    assert ((y + x) % 2 == 1).all()
+    pixels = noise((400, 400))
+    assert np.array_equal(exemplar(pixels, mask)[mask == 0], pixels[mask == 0])
 
 
 def test_an_exhaustive_start_finds_the_source_of_a_copy() -> None:
@@ -296,6 +317,66 @@ def test_closing_the_seam_removes_a_constant_difference() -> None:
     assert np.abs(closed(moved, levels, hole)[hole] - levels[hole][:, :3]).max() < 0.02
 
 
+# --- very large holes ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduced, "LARGE", 1500)
+    monkeypatch.setattr(reduced, "BAND", 16)
+
+
+@pytest.mark.usefixtures("small_is_large")
+@pytest.mark.parametrize("calm", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_very_large_hole_keeps_its_grain(calm: bool, dtype: Any) -> None:
+    sand = grain((203, 231), 5).astype(dtype) * dtype(1 if dtype is np.uint8 else 257)
+    mask = box((203, 231), 61, 70, 80, 91)
+    hole = mask > 0
+    assert way(mask) == "reduced"
+    filled = exemplar(sand, mask, calm=calm)
+    assert filled.dtype == dtype and np.array_equal(filled[~hole], sand[~hole])
+    assert np.array_equal(filled, exemplar(np.where(hole[..., None], dtype(0), sand), mask, calm=calm))
+    assert 0.3 < energy(filled, hole) / energy(sand, hole) < 1.2
+    assert energy(harmonic(sand, mask), hole) / energy(sand, hole) < 0.1
+
+
+@pytest.mark.usefixtures("small_is_large")
+def test_a_very_large_hole_in_even_ground_or_almost_everywhere() -> None:
+    even = np.full((120, 160, 3), (77, 12, 250), np.uint8)
+    mask = box((120, 160), 0, 30, 70, 90)
+    assert way(mask) == "reduced" and np.array_equal(exemplar(even, mask), even)
+    mask = 255 - box((120, 160), 40, 40, 8, 8)
+    assert way(mask) == "harmonic" and np.array_equal(exemplar(even, mask), even)
+
+
+def test_half_the_size_is_the_mean_of_what_is_known() -> None:
+    hole = np.random.default_rng(2).random((9, 13)) < 0.4
+    levels = np.random.default_rng(3).uniform(0, 255, (9, 13, 4)).astype(np.float32)
+    mean, less = reduced.half(levels, hole)
+    assert np.array_equal(less, reduced.smaller(hole))
+    for y in range(4):
+        for x in range(6):
+            known = ~hole[2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+            assert less[y, x] == (known.sum() < 2)
+            if known.any():
+                expected = levels[2 * y : 2 * y + 2, 2 * x : 2 * x + 2][known].mean(axis=0)
+                assert np.allclose(mean[y, x, :3], expected[:3], atol=1e-3)
+
+
+def test_memory_does_not_follow_a_very_large_hole() -> None:
+    pixels = np.tile(grain((256, 256)), (6, 8, 1))
+    mask = box(pixels.shape[:2], 200, 200, 1000, 1500)
+    tracemalloc.start()
+    try:
+        filled = exemplar(pixels, mask)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 400e6
+    assert np.array_equal(filled[mask == 0], pixels[mask == 0])
+
+
 # --- the backend -----------------------------------------------------------------------------------------
 
 
@@ -305,6 +386,14 @@ def test_the_backend_is_listed_and_says_what_it_did() -> None:
         filled = Patch().fill(bricks((96, 160)), mask, seed=0)
         assert filled.method == ("harmonic" if kind == "harmonic" else "patch")
         assert ("no whole patch" in filled.why) == (kind == "harmonic")
+
+
+@pytest.mark.parametrize("backend", [Patch, Learned, Auto])
+def test_what_was_done_at_a_reduced_scale_says_so(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduced, "LARGE", 8000)
+    mask = box((240, 260), 30, 30, 170, 180)
+    filled = backend().fill(grain((240, 260)), mask, seed=0)
+    assert "patch" in filled.method and "reduced scale" in filled.why
 
 
 def test_everything_masked_is_an_error_and_nothing_masked_is_nothing() -> None:

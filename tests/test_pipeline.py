@@ -133,6 +133,8 @@ def test_a_loop_is_its_steps_with_rounds_on_what_can_be_done_again() -> None:
     [
         ("steps:\n  - loop: {steps: [mask]}\n", ":2", "done again"),
         ("steps:\n  - loop:\n      rounds: 0\n      steps: [erase]\n", ":3", "1 to 10"),
+        ("steps:\n  - loop:\n      rounds: null\n      steps: [erase]\n", ":3", "rounds: 3"),
+        ("steps:\n  - loop:\n      steps: [erase: {until-clean: 2}]\n      rounds:\n", ":4", "rounds: 3"),
         ("steps:\n  - loop:\n      until: never\n      steps: [erase]\n", ":3", "until: clean"),
         ("steps:\n  - loop: {steps: [erase], round: 2}\n", ":2", "'rounds'"),
         ("steps:\n  - loop: {steps: [erase]}\n    id: a\n", ":2", "another name"),

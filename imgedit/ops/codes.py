@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from imgedit.errors import UsageError, nearest
@@ -200,4 +201,5 @@ def explain(code: str) -> str:
     if found is None:
         raise UsageError(f"preflight has no code {code!r}", nearest(code.upper(), CODES))
     head = f"{code.upper()}: {found.title} ({found.severity})"
-    return f"{head}\n\n{found.why}\n\nSays: {found.message}\nTry: {found.hint}"
+    says = re.sub(r"\{[^}]*\}", "…", found.message)
+    return f"{head}\n\n{found.why}\n\nSays: {says}\nTry: {found.hint}"

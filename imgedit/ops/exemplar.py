@@ -1,7 +1,8 @@
 """Fill a hole with pieces of its surroundings: texture stays texture.
 
 Thin holes take the best of their nearest patches. Others are filled coarse to fine: a guess at the scale where
-the hole is a few pixels wide, which each finer scale draws sharper with the picture's own patches.
+the hole is a few pixels wide, which each finer scale draws sharper with the picture's own patches. Very large ones
+are left before the finest scale, and only the detail is copied from there.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.ops.harmonic import harmonic
+from imgedit.ops.lively import lively
 from imgedit.ops.nearest import SIDE as NEAREST_SIDE
 from imgedit.ops.nearest import estimates
 from imgedit.ops.patches import Flags, Floats, closed, whole
 from imgedit.ops.patchmatch import SIDE, Level
+from imgedit.ops.reduced import brought_up, first, half, large, smaller
 
 Pixels = NDArray[Any]
 Plane = NDArray[np.uint8]
+Box = tuple[slice, slice]
 
 THIN = 6.5  # pixels from the middle of a hole to its edge, up to which all of its patches see the edge
 COARSE = 5.0  # the same, at the scale to start with
@@ -36,43 +40,70 @@ VOTES, FINE_VOTES, LAST_VOTES = 1.0, 4.0, 8.0  # how sharp: at coarse scales, at
 
 
 def way(mask: Plane) -> str:
-    """Return how a hole (*mask* > 0) is filled: ``strokes``, ``scales``, or ``harmonic`` where no patch is whole."""
+    """Return how a hole (*mask* > 0) is filled: ``strokes``, ``scales``, ``reduced``, or ``harmonic``.
+
+    ``reduced`` are scales without the finest; ``harmonic`` is taken where no patch is whole.
+    """
     hole = mask > 0
     if not hole.any():
         return "strokes"
     thin = _depth(hole) <= THIN
     if not whole(hole, NEAREST_SIDE if thin else SIDE).any():
         return "harmonic"
-    return "strokes" if thin else "scales"
+    if thin:
+        return "strokes"
+    part = hole[_window(_box(mask))]
+    if not large(part):
+        return "scales"
+    while large(part):
+        part = smaller(part)
+    return "reduced" if part.any() and np.count_nonzero(whole(part, SIDE)) >= ENOUGH else "harmonic"
 
 
-def exemplar(pixels: Pixels, mask: Plane, seed: int = 0) -> Pixels:
+def exemplar(pixels: Pixels, mask: Plane, seed: int = 0, *, calm: bool = False) -> Pixels:
     """Return *pixels* with pieces of what surrounds it where *mask* > 0; all else is kept bit for bit.
 
     *pixels*: (rows, columns, 3) uint8 or uint16; *mask*: (rows, columns) uint8. What the hole held has no
-    influence. *seed* starts the search in holes that are not thin. Without any whole patch of 7×7 (thin: 9×9) known
-    pixels the fill is harmonic. Raises DataError when the mask leaves no pixel outside.
+    influence. *seed* starts the search in holes that are not thin. *calm*: where the scale is reduced, the patches give
+    their detail to a harmonic fill. Without any whole patch of 7×7 (thin: 9×9) known pixels, or too few at the reduced
+    scale, the fill is harmonic. Raises DataError when the mask leaves no pixel outside.
     """
-    x, y, width, height = cv2.boundingRect(mask)
     kind = way(mask)
-    if kind == "harmonic" or width == 0:
+    if kind == "harmonic" or not mask.any():
         return harmonic(pixels, mask)
     out = pixels.copy()
+    rows, columns = _box(mask)
     if kind == "strokes":
-        for top in range(y, y + height, BLOCK):
-            for left in range(x, x + width, BLOCK):
-                block = (slice(top, min(top + BLOCK, y + height)), slice(left, min(left + BLOCK, x + width)))
-                _fill(out, pixels, mask, block, None)
+        for top in range(rows.start, rows.stop, BLOCK):
+            for left in range(columns.start, columns.stop, BLOCK):
+                block = (slice(top, min(top + BLOCK, rows.stop)), slice(left, min(left + BLOCK, columns.stop)))
+                _fill_strokes(out, pixels, mask, block)
     else:
-        _fill(out, pixels, mask, (slice(y, y + height), slice(x, x + width)), seed)
+        window = _window((rows, columns))
+        inside = mask[window] > 0
+        out[window][inside] = _by_scales(pixels[window], inside, seed, calm)[inside]
     return out
 
 
-def _fill(out: Pixels, pixels: Pixels, mask: Plane, block: tuple[slice, slice], seed: int | None) -> None:
-    """Fill the hole's pixels in *block* of *out*, by strokes if there is no *seed*."""
+def _box(mask: Plane) -> Box:
+    x, y, width, height = cv2.boundingRect(mask)
+    return slice(y, y + height), slice(x, x + width)
+
+
+def _window(block: Box) -> Box:
+    """Return *block* with what is searched round it."""
     side = max(part.stop - part.start for part in block)
-    context = CONTEXT if seed is None else min(max(CONTEXT, side // 2), MOST_CONTEXT)
-    window = tuple(slice(max(part.start - context, 0), part.stop + context) for part in block)
+    return _wider(block, min(max(CONTEXT, side // 2), MOST_CONTEXT))
+
+
+def _wider(block: Box, context: int) -> Box:
+    rows, columns = (slice(max(part.start - context, 0), part.stop + context) for part in block)
+    return rows, columns
+
+
+def _fill_strokes(out: Pixels, pixels: Pixels, mask: Plane, block: Box) -> None:
+    """Fill the hole's pixels in *block* of *out*."""
+    window = _wider(block, CONTEXT)
     inner = tuple(slice(part.start - around.start, part.stop - around.start) for part, around in zip(block, window))
     part, hole = pixels[window], mask[window]
     inside = hole[inner] > 0
@@ -81,23 +112,34 @@ def _fill(out: Pixels, pixels: Pixels, mask: Plane, block: tuple[slice, slice], 
     if (hole > 0).all():
         window = inner = (slice(None), slice(None))
         part, hole, inside = pixels, mask, mask > 0
-    filled = estimates(part, hole, sharp=SHARP).texture if seed is None else _by_scales(part, hole > 0, seed)
+    filled = estimates(part, hole, sharp=SHARP).texture
     out[block][inside] = np.rint(filled[inner][inside]).astype(pixels.dtype)
 
 
-def _by_scales(pixels: Pixels, hole: Flags, seed: int) -> Floats:
-    """Return (rows, columns, 3) in the units of *pixels*, filled from the coarsest scale to the finest."""
-    rng = np.random.default_rng(seed)
-    full, unit = (255, np.float32(1)) if pixels.dtype.itemsize == 1 else (65535, np.float32(257))
-    levels = np.zeros((*hole.shape, 4), np.float32)
-    levels[..., :3] = pixels / unit
-    levels[hole] = 0
+def _by_scales(pixels: Pixels, hole: Flags, seed: int, calm: bool) -> Pixels:
+    """Return *pixels* filled from the coarsest scale to the finest, or to the largest that is worked on."""
+    levels, reduced, times = first(pixels, hole)
+    voted, moves = _through_scales(levels, reduced, np.random.default_rng(seed))
+    filled = np.clip(closed(voted, levels, reduced), 0, 255)
+    if times == 1:
+        unit = np.float32(1 if pixels.dtype.itemsize == 1 else 257)
+        return np.asarray(np.rint(filled * unit), pixels.dtype)
+    filled = np.where(reduced[..., None], filled, levels[..., :3])
+    if calm:
+        # in 16 bits, so that nothing is rounded that will show
+        mask, copied = reduced.view(np.uint8), np.rint(filled * 257).astype(np.uint16)
+        filled = (lively(harmonic(copied, mask), copied, mask) / 257).astype(np.float32)
+    return brought_up(pixels, hole, filled, moves, times)
+
+
+def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int32]]:
+    """Return what the patches of the finest scale say, and how far from each pixel lies what they copy."""
     scales = [(levels, hole)]
     while _depth(scales[-1][1]) > COARSE:
-        smaller = _half(*scales[-1])
-        if np.count_nonzero(whole(smaller[1], SIDE)) < ENOUGH:
+        coarser = half(*scales[-1])
+        if np.count_nonzero(whole(coarser[1], SIDE)) < ENOUGH:
             break
-        scales.append(smaller)
+        scales.append(coarser)
     level = _coarsest(*scales.pop())
     _refine(level, rng, VOTES if scales else FINE_VOTES)
     while scales:
@@ -108,8 +150,7 @@ def _by_scales(pixels: Pixels, hole: Flags, seed: int) -> Floats:
         level.vote(sharp)
         _refine(level, rng, sharp)
     level.vote(LAST_VOTES)
-    filled = closed(level.voted, levels, hole) * unit
-    return np.asarray(np.clip(filled, 0, full))
+    return level.voted, level.moves()
 
 
 def _coarsest(levels: Floats, hole: Flags) -> Level:
@@ -130,20 +171,6 @@ def _refine(level: Level, rng: np.random.Generator, sharp: float) -> None:
     for _ in range(ROUNDS):
         level.improve(rng)
         level.vote(sharp)
-
-
-def _half(levels: Floats, hole: Flags) -> tuple[Floats, Flags]:
-    """Return both at half the size: means of the known pixels among 2×2; unknown where most of them are."""
-    rows, columns = hole.shape
-    more = (0, rows % 2, 0, columns % 2, cv2.BORDER_REPLICATE)
-    known = levels.copy()
-    known[..., 3] = ~hole
-    size = ((columns + 1) // 2, (rows + 1) // 2)
-    mean: Any = cv2.resize(cv2.copyMakeBorder(known, *more), size, interpolation=cv2.INTER_AREA)
-    share = mean[..., 3:]
-    mean = np.divide(mean, share, out=np.zeros_like(mean), where=share > 0)
-    mean[..., 3] = 0
-    return mean, share[..., 0] < 0.5
 
 
 def _depth(hole: Flags) -> float:

@@ -42,6 +42,8 @@ RIM = 0.1
 AGREED = 0.5
 #: and from this share on, of both, they found the same
 EQUAL = 0.9
+#: large letters and their glow fade into the ground over more pixels: this share of the line's height, at most so many
+FADING, FADED = 0.03, 4
 #: longer crops are searched reduced to this, pixels
 LONGEST = 1600
 #: letters stand along at least this share of the line
@@ -65,7 +67,7 @@ def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
     ground, *why* says so and the mask is empty: then the polygon itself is the better mask.
     """
     rows, columns = pixels.shape[:2]
-    height = regions.line(polygon)[1]
+    height = full = regions.line(polygon)[1]
     x, y, width, tall = regions.bounds(polygon, math.ceil(GROUND * height) + 2, rows, columns)
     if not (width and tall):
         return Fitted((x, y, 0, 0), np.zeros((0, 0), np.uint8), "it lies outside the picture")
@@ -83,7 +85,8 @@ def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
         # whatever a stroke touches at full size
         larger = cv2.resize(strokes, (width, tall), interpolation=cv2.INTER_LINEAR)
         strokes = (larger > 0).view(np.uint8) * np.uint8(255)
-    return Fitted((x, y, width, tall), strokes if not why else np.zeros_like(strokes), why)
+    grown = masks.dilate(strokes, min(int(FADING * full), FADED))
+    return Fitted((x, y, width, tall), grown if not why else np.zeros_like(strokes), why)
 
 
 def draw(mask: Plane, pixels: NDArray[Any], polygon: regions.Points) -> str:

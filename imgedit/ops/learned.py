@@ -6,6 +6,7 @@ The network itself is handed in as a function, so that nothing here knows what r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -33,8 +34,11 @@ REACH = 80
 TILE = 256
 #: pixels over which the fills are compared
 AGREE = 7
-#: pieces of a picture that are worked on at once, pixels, and what is shown round them to the fills as well
-PIECE, ROUND = 512, REACH + 32
+#: pieces of a picture that are worked on at once, pixels, and what is shown round them to the fills as well: both
+#: multiples of the tiles of the nearest patches, of their strides, and of the blocks of waves, which so lie alike
+PIECE, ROUND = 480, 144
+#: pixels of a picture up to which all pieces are kept in floats, 50 MB
+KEPT = 4_000_000
 
 
 def learned(pixels: Pixels, mask: Plane, network: Network) -> Pixels:
@@ -47,19 +51,33 @@ def learned(pixels: Pixels, mask: Plane, network: Network) -> Pixels:
     scale = np.float32(1 if pixels.dtype == np.uint8 else LEVEL)
     grey = _is_grey(pixels, mask)
     deep: Pixels | None = None
+    # pieces that are sharpened by one amount join without a seam
+    kept = pixels.astype(np.float32) / scale if mask.size <= KEPT else None
     for piece, around, own in _around(mask, PIECE, ROUND):
         hole, unknown = mask[piece] > 0, mask[around]
         if (unknown > 0).all():
             # so deep in a hole that nothing known is in sight
             deep = harmonic(pixels, mask) if deep is None else deep
-            out[piece][hole] = deep[piece][hole]
+            filled = deep[around].astype(np.float32) / scale
         else:
-            filled = sharpened(mixed(fills(pixels[around], unknown), unknown, network), unknown)
-            values = filled[own][hole]
-            if grey:
-                values = values.mean(axis=1, keepdims=True)
-            out[piece][hole] = np.rint(np.clip(values, 0, 255) * scale)
+            filled = mixed(fills(pixels[around], unknown), unknown, network)
+            if kept is None:
+                filled = sharpened(filled, unknown)
+        if kept is None:
+            _put(out[piece], filled[own], hole, scale, grey)
+        else:
+            kept[piece][hole] = filled[own][hole]
+    if kept is not None:
+        _put(out, sharpened(kept, mask), mask > 0, scale, grey)
     return out
+
+
+def _put(out: Pixels, filled: Floats, hole: NDArray[np.bool_], scale: np.float32, grey: bool) -> None:
+    """Write the levels *filled* to *out* in the *hole*, in whole numbers."""
+    values = filled[hole]
+    if grey:
+        values = values.mean(axis=1, keepdims=True)
+    out[hole] = np.rint(np.clip(values, 0, 255) * scale)
 
 
 def _is_grey(pixels: Pixels, mask: Plane) -> bool:
@@ -74,9 +92,12 @@ def fills(pixels: Pixels, mask: Plane) -> tuple[Floats, ...]:
     Smooth (harmonic), periodic (spectral), the mean of the nearest patches, and the nearest patch.
     """
     scale = np.float32(1 if pixels.dtype == np.uint8 else LEVEL)
-    smooth = harmonic(pixels, mask).astype(np.float32) / scale
-    copied = estimates(pixels, mask)
-    return smooth, spectral(smooth, mask, smooth), copied.mean / scale, copied.texture / scale
+    guess = harmonic(pixels, mask).astype(np.float32)
+    smooth = guess / scale
+    with ThreadPoolExecutor(1) as beside:
+        waves = beside.submit(spectral, smooth, mask)
+        copied = estimates(pixels, mask, guess)
+        return smooth, waves.result(), copied.mean / scale, copied.texture / scale
 
 
 def mixed(given: tuple[Floats, ...], mask: Plane, network: Network) -> Floats:
@@ -84,9 +105,13 @@ def mixed(given: tuple[Floats, ...], mask: Plane, network: Network) -> Floats:
 
     The mean of what it makes of the picture and of the picture turned by half, whose errors differ.
     """
-    turned = tuple(np.ascontiguousarray(fill[::-1, ::-1]) for fill in given)
-    back = _once(turned, np.ascontiguousarray(mask[::-1, ::-1]), network)[::-1, ::-1]
-    return _within(np.asarray((_once(given, mask, network) + back) / 2, np.float32), given)
+    rows, columns = mask.shape
+    edge = ((0, -rows % MULTIPLE), (0, -columns % MULTIPLE), (0, 0))
+    stack = np.pad(np.dstack([*given, mask]).astype(np.float32), edge, mode="edge")
+    unknown = np.pad(mask, edge[:2])
+    back = _once(np.ascontiguousarray(stack[::-1, ::-1]), np.ascontiguousarray(unknown[::-1, ::-1]), network)
+    result = (_once(stack, unknown, network) + back[::-1, ::-1]) / 2
+    return _within(np.asarray(result[:rows, :columns], np.float32), given)
 
 
 def _within(result: Floats, given: tuple[Floats, ...]) -> Floats:
@@ -96,18 +121,16 @@ def _within(result: Floats, given: tuple[Floats, ...]) -> Floats:
     return np.clip(result, least - room, most + room)
 
 
-def _once(given: tuple[Floats, ...], mask: Plane, network: Network) -> Floats:
-    """Return the network's result, worked out in tiles that overlap by its reach: it is that of the whole."""
-    rows, columns = mask.shape
-    edge = ((0, -rows % MULTIPLE), (0, -columns % MULTIPLE), (0, 0))
-    stack = np.pad(np.dstack([*given, mask]), edge, mode="edge").astype(np.float32) / np.float32(127.5) - 1
-    whole = np.ascontiguousarray(stack.transpose(2, 0, 1))[None]
-    out = given[0].copy()
+def _once(stack: Floats, mask: Plane, network: Network) -> Floats:
+    """Return the network's result, worked out in tiles that overlap by its reach: it is that of the whole.
+
+    *stack*: (rows, columns, channels), all fills and the mask, in levels; rows and columns are multiples of MULTIPLE.
+    """
+    whole = np.ascontiguousarray((stack / np.float32(127.5) - 1).transpose(2, 0, 1))[None]
+    out = stack[..., :3].copy()
     for tile, (y, x), own in _around(mask, TILE, REACH):
         hole = mask[tile] > 0
-        # as far as the padding goes, where the tile ends with the picture
-        bottom, right = (None if part.stop == length else part.stop for part, length in zip((y, x), mask.shape))
-        result = network(np.ascontiguousarray(whole[..., y.start : bottom, x.start : right]))
+        result = network(np.ascontiguousarray(whole[..., y, x]))
         # of the two results, the one that was taught texture too
         out[tile][hole] = (result[0, 3:, *own].transpose(1, 2, 0)[hole] + 1) * np.float32(127.5)
     return out

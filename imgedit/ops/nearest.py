@@ -29,7 +29,7 @@ Index = NDArray[np.intp]
 SIDE = 9  # of a patch; 7 sees too little round a stroke, 11 costs twice the time for no gain on average
 STRIDE = 3  # between the patches that are to be completed
 TILE = 48  # patches of one tile share their candidates
-WINDOW = 24  # pixels beyond a tile that are searched; 48 found nothing better
+WINDOW = 32  # pixels beyond a tile that are searched; more found nothing better
 NEAREST = 16  # patches that are averaged
 FEW = 256  # candidates below which the window is widened
 MANY = 12_000  # candidates above which an even sample of them is taken
@@ -44,28 +44,29 @@ class Estimates(NamedTuple):
     """Two fills of one hole, (rows, columns, 3) float32 in the units of the pixels; known pixels are exact.
 
     *mean*: of the nearest patches, the least error on average; *texture*: of single patches, as lively as the
-    surroundings. *found*: whether there was any patch to take from; without, both are the harmonic fill.
+    surroundings. Without any patch to take from, both are the harmonic fill.
     """
 
     mean: Floats
     texture: Floats
-    found: bool
 
 
-def estimates(pixels: Pixels, mask: Plane, *, sharp: float = SHARP) -> Estimates:
+def estimates(pixels: Pixels, mask: Plane, guess: Floats | None = None, *, sharp: float = SHARP) -> Estimates:
     """Return two estimates for *pixels* where *mask* > 0, both from one search.
 
     *pixels*: (rows, columns, 3) uint8 or uint16; *mask*: (rows, columns) uint8. Made for holes at most about
-    12 pixels wide (strokes, scratches). *sharp*: exponent of the votes for *texture*; 1 blurs, 30 shows the outlines of
-    the patches. What the hole held has no influence. Raises DataError when the mask leaves no pixel outside.
+    12 pixels wide (strokes, scratches). *guess*: what ``harmonic`` returns for them, as float32, if known already.
+    *sharp*: exponent of the votes for *texture*; 1 blurs, 30 shows the outlines of the patches. What the hole held has
+    no influence. Raises DataError when the mask leaves no pixel outside.
     """
     hole = mask > 0
     unit = np.float32(1 if pixels.dtype.itemsize == 1 else 257)
     known = pixels.astype(np.float32)
-    guess = harmonic(pixels, mask).astype(np.float32)
+    if guess is None:
+        guess = harmonic(pixels, mask).astype(np.float32)
     sources = whole(hole, SIDE)
     if not (hole.any() and sources.any()):
-        return Estimates(guess, guess, not hole.any())
+        return Estimates(guess, guess)
     levels = np.zeros((*hole.shape, 4), np.float32)
     levels[..., :3] = guess / unit
     search = _Search(levels, hole, sources)
@@ -77,7 +78,7 @@ def estimates(pixels: Pixels, mask: Plane, *, sharp: float = SHARP) -> Estimates
     for vote in votes:
         values = closed(vote.result(levels), levels, hole) * unit
         filled.append(np.where(hole[..., None], np.clip(values, 0, 255 * unit), known))
-    return Estimates(filled[0], filled[1], True)
+    return Estimates(filled[0], filled[1])
 
 
 class _Search:
@@ -99,28 +100,30 @@ class _Search:
     def patches(self) -> Iterator[tuple[Index, Floats, Floats, Floats]]:
         """Yield for each tile: centres (n,), mean and best patches (n, pixels, 4), log weights (n, pixels)."""
         y, x = over(self.known.reshape(self.shape) == 0, SIDE, STRIDE)
-        tile = ((y - y.min()) // TILE) * (self.shape[1] // TILE + 1) + (x - x.min()) // TILE
-        for number in np.unique(tile):
+        across = self.shape[1] // TILE + 1
+        tile = (y // TILE) * across + x // TILE
+        for number in np.unique(tile).tolist():
             own = tile == number
             place = y[own] * self.shape[1] + x[own]
-            near, cost = self._nearest(place, self._candidates(y[own], x[own]))
+            near, cost = self._nearest(place, self._candidates(number // across * TILE, number % across * TILE))
             yield self._averaged(place, near, cost)
 
-    def _candidates(self, y: Index, x: Index) -> Index:
-        """Return the centres of whole patches round the centres *y*, *x*."""
+    def _candidates(self, y: int, x: int) -> Index:
+        """Return the centres of whole patches round the tile that begins at *y*, *x*."""
         rows, columns = self.shape
         reach = WINDOW
         while True:
-            top, left = max(int(y.min()) - reach, 0), max(int(x.min()) - reach, 0)
-            part = self.sources[top : int(y.max()) + reach + 1, left : int(x.max()) + reach + 1]
+            top, left = max(y - reach, 0), max(x - reach, 0)
+            part = self.sources[top : y + TILE + reach, left : x + TILE + reach]
             if np.count_nonzero(part) >= FEW or reach > max(rows, columns):
                 break
             reach *= 2
         cy, cx = np.nonzero(part)
         found = (cy + top) * columns + cx + left
         if len(found) > 2 * FEW:
-            # every second patch, as on a chessboard, is as good on average
-            found = found[(cy + cx) % 2 == 0]
+            # every second patch, as on a chessboard, is as good on average; under a lattice all may lie on one colour
+            thinned = found[(cy + cx) % 2 == 0]
+            found = thinned if len(thinned) >= FEW else found
         return np.asarray(found[:: len(found) // MANY + 1])
 
     def _nearest(self, place: Index, candidates: Index) -> tuple[Index, Floats]:

@@ -88,7 +88,7 @@ def closed(values: Floats, levels: Floats, hole: Flags) -> Floats:
     the Laplace equation and added (Pérez, Gangnet, Blake, "Poisson image editing", 2003, eq. 10).
     """
     scale, middle = 100, 32_000
-    difference: Any = (levels - values)[..., :3]
-    given = np.clip(np.rint(difference * scale) + middle, 0, 65535).astype(np.uint16)
+    given: Any = (levels[..., :3] - values[..., :3]) * scale
+    given = np.clip(np.rint(given, out=given) + middle, 0, 65535).astype(np.uint16)
     spread = harmonic(given, hole.view(np.uint8)).astype(np.float32)
     return np.asarray(values[..., :3] + (spread - middle) / scale)

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from imgedit.ops.patches import Flags, Floats, Index, Votes, over, square, whole
 
@@ -25,6 +26,7 @@ LEAST = 0.05
 PRICE = 50.0  # squared levels for each time that a place is copied more often than it must be
 CHUNK = 2048  # patches compared at once: stays in the cache
 MOST_SOURCES = 8000  # an exhaustive search takes an even sample of more
+VOTERS = 16_384  # patches that vote at once: 25 MB
 STEP = 2  # levels per unit of the exhaustive comparison: its sums stay below 2²⁴, exact in float32
 NARROW = 2.0  # pixels, standard deviation of a patch's weight round its centre
 
@@ -118,11 +120,23 @@ class Level:
         """Make *guess* anew from the matches. *sharp*: 1 averages what overlaps, 8 takes mostly the best."""
         votes = Votes(self.shape, SIDE)
         scale = 2 * float(np.quantile(self.cost, 0.75)) + 2
-        weight: Any = -self.square.far / (2 * NARROW**2) - self.cost[:, None] / scale
-        votes.add(self.place, self.flat[self.match[:, None] + self.square.offsets], sharp * weight)
+        for first in range(0, len(self.place), VOTERS):
+            part = slice(first, first + VOTERS)
+            weight: Any = -self.square.far / (2 * NARROW**2) - self.cost[part, None] / scale
+            votes.add(self.place[part], self.flat[self.match[part, None] + self.square.offsets], sharp * weight)
         self.voted = votes.result(self.levels)
         self.guess = np.where(self.hole[..., None], self.voted, self.levels)
         self.guess[..., 3] = 0
+
+    def moves(self) -> NDArray[np.int32]:
+        """Return (2, rows, columns): how far down and right of each pixel lies what the patch next to it copies."""
+        columns = self.shape[1]
+        away = np.zeros((2, self.hole.size), np.int32)
+        away[0, self.place] = self.match // columns - self.y
+        away[1, self.place] = self.match % columns - self.x
+        flags = np.zeros(self.shape, bool)
+        flags[self.y, self.x] = True
+        return away[:, _nearest(flags)]
 
     def _try(self, which: Index, match: Index) -> None:
         """Give the patches *which* the matches that are valid and better than theirs."""

@@ -29,6 +29,7 @@ SAME = 0.5
 FILLED = 0.7
 #: by how much the polygon of a find is enlarged where it goes into the mask whole, share of its height, by round
 GROWN = (0.0, 0.15, 0.35)
+STEPS = len(GROWN)
 #: and by how many pixels strokes and mask are, before that
 REACH = 2
 
@@ -87,8 +88,8 @@ def tighten(
     """Return *mask* with the places of *finds* after round *number* (1, 2, …) taken in; nothing that was set is lost.
 
     After the first round: the strokes that still stand out there in the *repaired* pixels (rows, columns, 3), and the
-    mask round them grown by two pixels; later the whole polygon, more of it each round. What is added keeps out of
-    the texts *kept*, and consists of whole cells of *cell* pixels.
+    mask round them grown by two pixels; later the whole polygon, more of it each round, up to round ``STEPS``. What is
+    added consists of whole cells of *cell* pixels, of which none touches the texts *kept*.
     """
     added = masks.empty(*mask.shape)
     for find in finds:
@@ -102,10 +103,12 @@ def tighten(
             # the edge of a letter fades over pixels: what was left of it lies at the mask's border
             place &= masks.dilate((mask[box] > 0).view(np.uint8) * np.uint8(255) | seen[box], REACH)
         added[box] |= place
+    added = masks.to_grid(added, cell, 0)
+    stays = masks.empty(*mask.shape)
     for text in kept:
         place, box = _drawn(text, 0, mask.shape)
-        added[box] &= ~place
-    return np.asarray(np.maximum(mask, masks.to_grid(added, cell, 0)))
+        stays[box] |= place
+    return np.asarray(np.maximum(mask, added & ~masks.to_grid(stays, cell, 0)))
 
 
 def _strokes(pixels: NDArray[Any], find: Points) -> tuple[Plane, tuple[slice, slice]]:

@@ -7,13 +7,10 @@ windows are worked on at once, and the hole is filled in rings from its edge inw
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[Any]
 Plane = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Waves = NDArray[np.complex64]
@@ -34,15 +31,14 @@ _YCC = np.array([[0.299, -0.1687, 0.5], [0.587, -0.3313, -0.4187], [0.114, 0.5, 
 _RGB = np.linalg.inv(_YCC.astype(np.float64)).astype(np.float32)
 
 
-def spectral(pixels: Pixels, mask: Plane, base: Floats) -> Floats:
-    """Return *pixels* (rows, columns, 3) as float32 levels of 0…255, filled where *mask* > 0.
+def spectral(base: Floats, mask: Plane) -> Floats:
+    """Return *base* (rows, columns, 3), float32 levels of 0…255, filled anew where *mask* > 0.
 
-    *pixels*: float32 levels; *base*: the same with another fill, which stays where the hole is deeper than RINGS
-    rings. What the hole held does not matter.
+    The fill that *base* holds stays where the hole is deeper than RINGS rings.
     """
     hole = np.pad(mask > 0, WINDOW)
     edge = ((WINDOW, WINDOW), (WINDOW, WINDOW), (0, 0))
-    values = np.pad(np.where((mask > 0)[..., None], base, pixels) @ _YCC, edge, mode="edge")
+    values = np.pad(base @ _YCC, edge, mode="edge")
     trust = np.pad(mask == 0, WINDOW).astype(np.float32)
     # beyond the picture's edge nothing is known either
     outside = np.pad(np.zeros(mask.shape, bool), WINDOW, constant_values=True)
@@ -57,7 +53,7 @@ def spectral(pixels: Pixels, mask: Plane, base: Floats) -> Floats:
     inner = (slice(WINDOW, -WINDOW), slice(WINDOW, -WINDOW))
     filled = np.clip(values[inner] @ _RGB, 0, 255)
     done = (hole & ~rest)[inner]
-    return np.where(done[..., None], filled, np.where((mask > 0)[..., None], base, pixels)).astype(np.float32)
+    return np.where(done[..., None], filled, base).astype(np.float32)
 
 
 def _fill_ring(values: Floats, trust: Floats, ring: NDArray[np.bool_]) -> None:

@@ -125,7 +125,8 @@ def _alike(crop: Plane, soft: NDArray[np.float32], one: Overlay, inside: Plane) 
     (shown, piece), labels = _opacities(crop, soft, one)
     count = int(labels.max()) + 1
     order = np.lexsort((shown, piece))
-    shown, number = shown[order], np.bincount(piece, minlength=count)
+    # one value more than any piece has: there may be nothing at all to compare
+    shown, number = np.append(shown[order], 0), np.bincount(piece, minlength=count)
     start = np.cumsum(number) - number
     known = number >= FEW
     quarters = [

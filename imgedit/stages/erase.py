@@ -35,9 +35,13 @@ def _tightened(
     kept = remains.other(_polygons(known), remains.asked(first.mask, _polygons(_places(first))))
     cell = (first.sidecar.mask and first.sidecar.mask.grid) or 1
     # what is read where all was filled is the fill's own: another one has to do it
-    smooth = (*last.changes.get("smooth", ()), *remains.invented(mask, last.done.pixels, finds))
-    mask = remains.tighten(mask, last.done.pixels, finds, kept, last.number, cell)
-    return first.replace(mask=mask), {"smooth": smooth} if smooth else {}
+    old = last.params["smooth"]
+    smooth = tuple(dict.fromkeys((*old, *remains.invented(mask, last.done.pixels, finds))))
+    for number in range(last.number, max(last.number, remains.STEPS) + 1):
+        larger = remains.tighten(mask, last.done.pixels, finds, kept, number, cell)
+        if smooth != old or (larger != mask).any():
+            break  # else a round would be lost: further steps take in more
+    return first.replace(mask=larger), {"smooth": smooth}
 
 
 def _polygons(listed: Sequence[Region]) -> list[Any]:
@@ -47,10 +51,15 @@ def _polygons(listed: Sequence[Region]) -> list[Any]:
 
 
 def _places(frame: Frame) -> tuple[Region, ...]:
-    """Return the regions that the mask was drawn for; none where it was drawn or edited by hand since."""
-    step = next((step for step in reversed(frame.sidecar.steps) if step.stage == "mask"), None)
-    drawn = step is not None and str(step.notes.get("source")).endswith("regions") and not step.params.get("invert")
-    edited = step is not None and step.params.get("mode") in ("subtract", "intersect")
+    """Return the regions that the mask was drawn for; none where it was drawn or edited by hand since.
+
+    And none where text was looked for since: then these are other regions.
+    """
+    step = next((step for step in reversed(frame.sidecar.steps) if step.stage in ("mask", "detect-text")), None)
+    if step is None or step.stage != "mask":
+        return ()
+    drawn = str(step.notes.get("source")).endswith("regions") and not step.params.get("invert")
+    edited = step.params.get("mode") in ("subtract", "intersect")
     return frame.sidecar.regions if drawn and not edited else ()
 
 

@@ -2,7 +2,7 @@
 
     python scripts/bench/rivals.py [--runs N] [--pictures N] [--peers FOLDER]
 
-All pictures are tuning photos with a date, a caption or a watermark drawn on them, and the mask is that of the erase
+All pictures are held-out photos with a date, a caption or a watermark drawn on them, and the mask is that of the erase
 benchmark. Both commands read a PNG and its mask and write a PNG. Seconds are medians, wall clock and processor of all
 threads; MiB is the peak of the whole process. PSNR over the mask dilated by 2 is the mean of all pictures.
 """
@@ -26,7 +26,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 import erase as bench  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
-from sample import TUNING, photos, stamp  # noqa: E402
+from sample import HELD_OUT, photos, stamp  # noqa: E402
 
 from imgedit.frame import Frame  # noqa: E402
 
@@ -81,8 +81,8 @@ def write(folder: Path, every: list[bench.Case]) -> Path:
 
 
 def pictures_of(count: int) -> list[bench.Case]:
-    """Return *count* cases of text, each another part of a tuning photo, mirrored or not."""
-    rng, every, whole = np.random.default_rng(0), [], list(photos(TUNING).values())
+    """Return *count* cases of text, each another part of a held-out photo, mirrored or not."""
+    rng, every, whole = np.random.default_rng(0), [], list(photos(HELD_OUT).values())
     for number in range(count):
         pixels = whole[number % len(whole)]
         rows, columns = pixels.shape[:2]

@@ -26,7 +26,7 @@ class Source(NamedTuple):
     licence: str
 
 
-_POLICY = "none stated there; the package takes free pictures only"
+_POLICY = "none stated there; free, by the policy of the package"
 #: What is said of origin and licence is from the packages' own notes.
 SOURCES = (
     Source("skimage", "brick.png", "CC0Textures, Bricks25", "CC0"),

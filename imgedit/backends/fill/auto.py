@@ -37,7 +37,7 @@ class Auto:
         """Return *pixels* filled where *mask* > 0, each hole by the method that fits it; *why* says what was seen."""
         from imgedit.backends.fill.learned import Learned
         from imgedit.ops.choice import deeper, roughness
-        from imgedit.ops.exemplar import exemplar
+        from imgedit.ops.exemplar import exemplar, way
         from imgedit.ops.harmonic import harmonic
         from imgedit.ops.lively import lively
 
@@ -49,8 +49,12 @@ class Auto:
         if not deep.any():
             return Learned().fill(pixels, mask, seed=seed)._replace(why=f"strokes, {ground}")
         # what is deepest goes first, and counts as known for the strokes beside it
-        done = lively(harmonic(pixels, mask), exemplar(pixels, mask, seed), deep)
         method, why = "harmonic+patch", f"deeper than {DEEP} pixels, {ground}"
+        if way(mask) == "reduced":
+            done = exemplar(pixels, mask, seed, calm=True)
+            why = f"{why}; very large: worked on at a reduced scale"
+        else:
+            done = lively(harmonic(pixels, mask), exemplar(pixels, mask, seed), deep)
         rest = np.where(deep, np.uint8(0), mask)
         if rest.any():
             strokes = Learned().fill(np.where(deep[..., None], done, pixels), rest, seed=seed)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parents[2] / "data" / "filler.onnx"
 MAX_THREADS = 4
 #: pixels from the middle of a hole to its edge, up to which it is a stroke
-STROKE = 16
+STROKE = 24
 
 
 class Learned:
@@ -35,7 +35,7 @@ class Learned:
     def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
         """Return *pixels* with the network's fill where *mask* > 0, wide holes with the detail of copied patches."""
         from imgedit.ops.choice import deeper
-        from imgedit.ops.exemplar import exemplar
+        from imgedit.ops.exemplar import exemplar, way
         from imgedit.ops.learned import learned
         from imgedit.ops.lively import lively
 
@@ -46,7 +46,10 @@ class Learned:
         # far from its edge a network's fill is smooth
         inside = wide > 0
         out[inside] = lively(out, exemplar(pixels, mask, seed), wide)[inside]
-        return Filled(out, "learned+patch", f"asked for; deeper than {STROKE} pixels", seamless=True)
+        why = f"asked for; deeper than {STROKE} pixels"
+        if way(mask) == "reduced":
+            why = f"{why}; very large: patches found at a reduced scale"
+        return Filled(out, "learned+patch", why, seamless=True)
 
 
 @cache
@@ -63,7 +66,9 @@ def _network() -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = min(os.cpu_count() or 1, MAX_THREADS)
+    # the cores that this process may use; not every system can say
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    options.intra_op_num_threads = min(MAX_THREADS, usable)
     # waiting threads sleep: other stages and processes share the machine
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])

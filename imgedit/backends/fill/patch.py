@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _WHY = {
     "strokes": "asked for; a thin hole: the best of the nearest patches",
     "scales": "asked for; from coarse to fine",
+    "reduced": "asked for; very large: worked on at a reduced scale, with its finest detail copied",
     "harmonic": "no whole patch of known pixels beside the hole",
 }
 
