@@ -225,3 +225,13 @@ def test_large_letters_are_masked_with_their_glow(seed: int) -> None:
     # without the growth for large letters a tenth is left out
     assert np.count_nonzero((drawn > 8) & (mask == 0)) <= 0.04 * np.count_nonzero(drawn > 8)
     assert np.count_nonzero(mask) < 2.5 * np.count_nonzero(drawn > 8)
+
+
+def test_a_watermark_does_not_spread_along_the_joints_of_a_wall() -> None:
+    photo = sample.photos(["brick"])["brick"]
+    given, drawn = sample.stamp(photo, kind="watermark", seed=2)
+    points = np.argwhere(drawn > 128)[:, ::-1].astype(np.float32)
+    found = watermark.find(given, [cv2.boxPoints(cv2.minAreaRect(points)).astype(np.float64)])
+    away = masks.dilate(drawn, 4) == 0
+    assert (found.mask[drawn > 128] > 0).mean() > 0.85
+    assert (found.mask[away] > 0).mean() < 0.03

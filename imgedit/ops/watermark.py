@@ -36,6 +36,8 @@ CONSTANT_TEXT, TRUE_TEXT = 0.3, 0.4
 ALIKE, EVEN = 0.2, 0.35
 #: fewer comparisons than these are no evidence: of a picture, of a stroke
 ENOUGH, FEW = 300, 25
+#: a stroke elsewhere is as long as this many heights of the known text: joints of a wall run on
+LETTERS = (0.25, 2.0)
 
 
 class Veil(NamedTuple):
@@ -120,6 +122,20 @@ def _opacities(crop: Plane, soft: NDArray[np.float32], one: Overlay) -> tuple[_M
     return _Measured(shown[tells], labels[where][tells].astype(np.intp)), labels
 
 
+def _like_letters(labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """Return which of *count* pieces have the size of a letter, in a picture reduced to lines of HEIGHT."""
+    lowest, most = LETTERS
+    places = np.nonzero(labels)
+    numbers = labels[places]
+    longest = np.zeros(count, np.int64)
+    for at in places:
+        first, last = np.full(count, labels.size), np.full(count, -1)
+        np.minimum.at(first, numbers, at)
+        np.maximum.at(last, numbers, at)
+        longest = np.maximum(longest, last - first + 1)
+    return (longest >= lowest * HEIGHT) & (longest <= most * HEIGHT)
+
+
 def _alike(crop: Plane, soft: NDArray[np.float32], one: Overlay, inside: Plane) -> Plane:
     """Return the strokes *inside*, and the pieces elsewhere that show the opacity of the overlay all along."""
     (shown, piece), labels = _opacities(crop, soft, one)
@@ -138,6 +154,7 @@ def _alike(crop: Plane, soft: NDArray[np.float32], one: Overlay, inside: Plane) 
     # letters reach out of their region; what only passes through it does not
     size = np.bincount(labels.ravel(), minlength=count)
     of_text = np.bincount(labels[inside > 0], minlength=count) >= 0.5 * np.maximum(size, 1)
+    alike &= _like_letters(labels, count) | (not inside.any())
     alike[0] = of_text[0] = False
     keep = alike[labels] | ((inside > 0) & (labels > 0)) | of_text[labels]
     return np.asarray(keep.view(np.uint8) * np.uint8(255))
