@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.ops.depth import to8
+from imgedit.ops.lively import beside
 
 Pixels = NDArray[Any]
 Plane = NDArray[np.uint8]
@@ -27,8 +28,7 @@ def roughness(pixels: Pixels, mask: Plane) -> float:
     room = RING + 1
     box = (slice(max(y - room, 0), y + height + room), slice(max(x - room, 0), x + width + room))
     hole = (mask[box] > 0).view(np.uint8)
-    near, next_to = (cv2.dilate(hole, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) for reach in (RING, CLEAR))
-    ring = (near > 0) & (next_to == 0)
+    ring = beside(hole > 0, RING, CLEAR)
     if not ring.any() or min(hole.shape) < 2:
         return 0.0
     luma = cv2.cvtColor(to8(pixels[box]), cv2.COLOR_RGB2GRAY).astype(np.float32)

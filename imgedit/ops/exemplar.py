@@ -28,9 +28,8 @@ Box = tuple[slice, slice]
 THIN = 6.5  # pixels from the middle of a hole to its edge, up to which all of its patches see the edge
 COARSE = 5.0  # the same, at the scale to start with
 ENOUGH = 64  # whole patches that a scale must have
-CONTEXT = (
-    96  # pixels round the hole that are searched at least; as many as half of the hole is wide, where that is more
-)
+# pixels round the hole that are searched at least; as many as half of the hole is wide, where that is more
+CONTEXT = 96
 MOST_CONTEXT = 384
 BLOCK = 512  # pixels of a thin hole that are filled at once: what a scratch across a large picture takes stays bounded
 SHARP = 12.0  # votes in thin holes: 0.8 of the texture; 4 keeps 0.7 with 0.2 dB less error, 30 little more

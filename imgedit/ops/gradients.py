@@ -157,7 +157,9 @@ def seam(picture: Planes, mask: Plane, reach: int) -> tuple[float, float] | None
     beside it. Shares of full scale. None where the mask has no edge, or no room beside it.
     """
     wide = np.asarray(cv2.dilate(mask, _square(2 * reach)), np.uint8)
-    steps = [_step_across(lambda crop: luma(picture[crop]), inside, _ring(inside, reach)) for inside in (mask, wide)]
+    steps = [
+        _step_across(lambda crop: luma(picture[crop]), inside, edge_ring(inside, reach)) for inside in (mask, wide)
+    ]
     if steps[0] is None or steps[1] is None:
         return None
     return steps[0][0] - steps[1][0], steps[0][1] - steps[1][1]
@@ -167,7 +169,8 @@ def _square(reach: int) -> Plane:
     return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
 
 
-def _ring(inside: Plane, reach: int) -> Plane:
+def edge_ring(inside: Plane, reach: int) -> Plane:
+    """Return 255 within *reach* pixels of the edge of *inside*, on both sides; squares are quick to grow by."""
     return np.asarray(cv2.subtract(cv2.dilate(inside, _square(reach)), cv2.erode(inside, _square(reach))), np.uint8)
 
 

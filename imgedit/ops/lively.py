@@ -62,8 +62,7 @@ def _with_detail(coarse: Floats, detail: Floats, hole: NDArray[np.bool_], share:
 
 def _amount(coarse: Floats, detail: Floats, hole: NDArray[np.bool_], share: float, most: float) -> np.float32:
     """Return t such that *coarse* + t·*detail* has *share* of the mean squared gradient round the *hole*, 0…*most*."""
-    near, next_to = (_grown(hole, reach) for reach in (RING, CLEAR))
-    ring = near & ~next_to
+    ring = beside(hole, RING, CLEAR)
     if not ring.any():
         return np.float32(0)
     a, b = _gradient(coarse), _gradient(detail)
@@ -81,5 +80,8 @@ def _gradient(values: Floats) -> tuple[Floats, Floats]:
     return down, right
 
 
-def _grown(hole: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
-    return np.asarray(cv2.dilate(hole.view(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0)
+def beside(hole: NDArray[np.bool_], reach: int, clear: int) -> NDArray[np.bool_]:
+    """Return the pixels within *reach* of the *hole*, rows and columns alike, that are more than *clear* away."""
+    square = hole.view(np.uint8)
+    near, next_to = (cv2.dilate(square, np.ones((2 * far + 1, 2 * far + 1), np.uint8)) for far in (reach, clear))
+    return np.asarray((near > 0) & (next_to == 0))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.errors import DataError
+from imgedit.ops import gradients
 from imgedit.ops.depth import to16
 
 Plane = NDArray[np.uint8]
@@ -71,7 +72,7 @@ def pair(
     regions: dict[str, Plane | None] = {"whole": None}
     if mask is not None:
         inside = _at(np.where(mask > 0, np.uint8(255), np.uint8(0)), size, widest=True)
-        regions |= {"inside": inside, "ring": _ring(inside, ring), "outside": cv2.bitwise_not(inside)}
+        regions |= {"inside": inside, "ring": gradients.edge_ring(inside, ring), "outside": cv2.bitwise_not(inside)}
     return Pair(first, second, alphas, regions, ring)
 
 
@@ -122,11 +123,6 @@ def _opaque(alpha: Planes | None) -> bool:
 
 def _alpha_of(pixels: Planes, alpha: Planes | None) -> Planes:
     return np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max, pixels.dtype) if alpha is None else alpha
-
-
-def _ring(inside: Plane, reach: int) -> Plane:
-    around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)  # a square: OpenCV takes it by rows and columns
-    return np.asarray(cv2.subtract(cv2.dilate(inside, around), cv2.erode(inside, around)), np.uint8)
 
 
 def _over(pixels: Planes, alpha: Planes, *, white: bool) -> Planes:

@@ -8,7 +8,6 @@ is greedy CTC decoding (Graves et al., ICML 2006).
 from __future__ import annotations
 
 import importlib.util
-import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,20 +88,9 @@ def _run(role: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
 @cache
 def _session(role: str) -> Any:
     """Return the network for *role*, loaded once in a process."""
-    path = file(role)
-    import onnxruntime
+    from imgedit.backends.onnx import session
 
-    onnxruntime.set_default_logger_severity(4)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    # the cores that this process may use; not every system can say
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    options.intra_op_num_threads = min(MAX_THREADS, usable)
-    options.inter_op_num_threads = 1
-    # waiting threads sleep, and memory is given back: other stages and processes share the machine
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = False
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session(file(role), MAX_THREADS, arena=False)
 
 
 @cache

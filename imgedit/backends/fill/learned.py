@@ -60,16 +60,7 @@ def _digest() -> str:
 @cache
 def _network() -> Any:
     """Return the network as a function of one array; it is loaded once in a process."""
-    import os
+    from imgedit.backends.onnx import session
 
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # the cores that this process may use; not every system can say
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    options.intra_op_num_threads = min(MAX_THREADS, usable)
-    # waiting threads sleep: other stages and processes share the machine
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
-    return lambda given: session.run(None, {"given": given})[0]
+    network = session(WEIGHTS, MAX_THREADS, arena=True)
+    return lambda given: network.run(None, {"given": given})[0]
