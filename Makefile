@@ -17,11 +17,14 @@ $(VENV)/plain: pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 $(VENV)/dev: $(VENV)/plain
-	$(PIP) -c $(CONSTRAINTS) -e '.[dev,train]'
+	$(PIP) -c $(CONSTRAINTS) -e '.[dev,train,models]'
 	touch $@
 
 demo: $(VENV)/plain
 	$(BIN)/python scripts/demo.py
+
+# two workers: libraries that would take all cores in each are slower so
+test test-slow: export OMP_NUM_THREADS = 1
 
 test: $(VENV)/dev
 	$(BIN)/pytest -n 2 -m "not slow and not gpu"

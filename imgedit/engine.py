@@ -8,21 +8,23 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imgedit import __version__, codec, loop, promises, registry
-from imgedit.describe import described, measured_tone
-from imgedit.errors import BrokenPromise, DataError, GateFailed, OutOfMemory, UsageError, nearest
+from imgedit import __version__, codec, loop, promises, references, registry
+from imgedit.describe import described
+from imgedit.errors import BrokenPromise, DataError, GateFailed, OutOfMemory
 from imgedit.frame import Frame, Step, ToneStats
-from imgedit.stage import Expect, Param, Stage
+from imgedit.jobs import Ask, Synthesized
+from imgedit.param import FILES
+from imgedit.stage import Around, Expect, Stage
 from imgedit.strict_json import frozen
+from imgedit.together import Job, Served, Work, alone
 
 log = logging.getLogger("imgedit")
 
@@ -52,13 +54,22 @@ def call(name: str, **params: Any) -> Call:
     return Call(found, found.check(params), found.name)
 
 
+def watch(item: Call, step: Callable[[int, int], None] | None) -> None:
+    """Have *step* told how many steps of a pass are done, of how many, by the backend of *item*."""
+    if item.stage.backend:
+        backend = registry.backend_class(item.stage.backend[0], item.params["backend"])
+        if hasattr(backend, "watch"):
+            backend.watch = step
+
+
 @dataclass(slots=True)
 class Engine:
     """Runs calls on frames. *folder*: where relative reference files are looked up.
 
     *strict*: latents that move further than a stage declares are an error (GateFailed), not a warning.
     *measure*: record latents and tone; without, for those who throw the sidecar away, they are left out.
-    *knows_input*: the calls are all that happens to the frame, so that ``@input`` has a meaning.
+    *knows_input*: the calls are all that happens to the frame, so that ``@input`` has a meaning. *after* is called with
+    each frame that a call gives.
     """
 
     calls: Sequence[Call]
@@ -67,12 +78,13 @@ class Engine:
     strict: bool = False
     measure: bool = True
     knows_input: bool = False
+    after: Callable[[Frame], None] | None = None
 
     def prepare(self) -> None:
         """Refuse early what cannot work for any frame: unknown or missing backends."""
         for number, item in enumerate(self.calls):
             if item.stage.backend:
-                registry.backend(item.stage.backend[0], item.params["backend"])
+                registry.backend(item.stage.backend[0], item.params["backend"], self.folder)
             if item.stage.again and item.params["until_clean"] is not None:
                 look = registry.stage(item.stage.again.look)
                 # one that looked before says how, and was asked for its backend just now
@@ -84,15 +96,16 @@ class Engine:
         for item in self.calls:
             for param in item.stage.params.values():
                 value = item.params[param.name]
-                if param.kind in ("picture", "tone") and isinstance(value, str) and not value.startswith("@"):
-                    self._file(value)
+                if param.kind in ("picture", "tone") and param.names_file(value):
+                    references.reading(self.folder / value, self.limits)
                     return
-
-    def _file(self, given: str) -> Future[Frame]:
-        return _reading(self.folder / given, self.limits)
 
     def run(self, frame: Frame) -> Frame:
         """Return *frame* after all calls. Errors are ImgeditError; nothing is written or kept."""
+        return alone(self.work(frame))
+
+    def work(self, frame: Frame) -> Work:
+        """Do all calls, and return the frame: for :func:`imgedit.together.together`, which answers the jobs."""
         kept = self._names()
         named: dict[str, Frame] = {}
         tones: dict[str, ToneStats] = {}
@@ -108,8 +121,10 @@ class Engine:
             remember("input")
         for item in self.calls:
             remember(f"before-{item.id}")
-            frame = self._apply(item, frame, named, tones)
+            frame = yield from self._apply(item, frame, named, tones)
             remember(f"after-{item.id}")
+            if self.after:
+                self.after(frame)
         return frame
 
     def _names(self) -> set[str]:
@@ -117,23 +132,27 @@ class Engine:
         values = (item.params[p.name] for item in self.calls for p in item.stage.params.values() if p.kind == "picture")
         return {value[1:] for value in values if isinstance(value, str) and value.startswith("@")}
 
-    def _apply(self, item: Call, frame: Frame, named: Mapping[str, Frame], tones: Mapping[str, ToneStats]) -> Frame:
+    def _apply(self, item: Call, frame: Frame, named: Mapping[str, Frame], tones: Mapping[str, ToneStats]) -> Work:
         stage = item.stage
         self._refuse(item, frame)
         params = dict(item.params)
         record = dict(item.params)
         for param in stage.params.values():
             given = params[param.name]
-            if param.kind in ("picture", "tone") and given is not None:
-                params[param.name], record[param.name] = self._reference(param, given, frame, named, tones)
+            if param.kind in FILES and given is not None:
+                params[param.name], record[param.name] = references.resolve(
+                    param, given, frame, named, tones, self.limits, self.folder
+                )
+        if stage.backend:
+            record["backend"] = references.recorded_backend(item.params["backend"], self.folder)
         rounds = params.pop("until_clean") if stage.again else None
         if rounds is None or stage.again is None:
-            done = self._once(item, frame, params, record)
+            done = yield from self._once(item, frame, params, record)
         else:
 
             def once(given: Frame, changes: Mapping[str, Any]) -> Frame:
                 given = described(given, since=frame, measure=self.measure)
-                return self._once(item, given, {**params, **changes}, {**record, **changes})
+                return alone(self._once(item, given, {**params, **changes}, {**record, **changes}))
 
             done = loop.until_clean(stage.again, frame, rounds, params, once, loop.looker(stage.again.look, frame))
         said = {(finding.code, finding.message) for finding in frame.sidecar.findings}
@@ -142,30 +161,34 @@ class Engine:
                 log.warning("%s: %s %s", _source(done), finding.code, finding.message)
         return done
 
-    def _once(self, item: Call, frame: Frame, params: Mapping[str, Any], record: Mapping[str, Any]) -> Frame:
+    def _once(self, item: Call, frame: Frame, params: Mapping[str, Any], record: Mapping[str, Any]) -> Work:
         """Call the stage; return its result checked, with the step appended."""
         stage = item.stage
         arguments = dict(params)
         positional: list[Any] = [frame]
         backend = None
         if stage.backend:
-            backend = registry.backend(stage.backend[0], arguments.pop("backend"))
+            backend = registry.backend(stage.backend[0], arguments.pop("backend"), self.folder)
             positional.append(backend)
+        if stage.also:
+            positional.append(Around(partial(registry.backend, *stage.also), self.strict))
         if stage.guard:
-            positional[0] = _guarded(stage.guard, frame, force=arguments.pop("force"))
-        start = time.perf_counter()
+            spared = stage.spares(params) if stage.spares else ()
+            positional[0] = _guarded(stage.guard, frame, force=arguments.pop("force"), spared=spared)
+        clock = _Clock()
         try:
             result = stage.function(*positional, **arguments)
+            if stage.crops:
+                result = yield from _served(result, backend, clock)
         except GateFailed as verdict:
             if verdict.frame is not None:
-                seconds = time.perf_counter() - start
-                verdict.frame = self._finish(item, record, frame, verdict.frame, backend, seconds)
+                verdict.frame = self._finish(item, record, frame, verdict.frame, backend, clock.seconds)
             raise
         except MemoryError as error:
             raise OutOfMemory(
                 f"{stage.name} ran out of memory", "give a smaller picture, or free some memory"
             ) from error
-        return self._finish(item, record, frame, result, backend, time.perf_counter() - start)
+        return self._finish(item, record, frame, result, backend, clock.seconds)
 
     def _refuse(self, item: Call, frame: Frame) -> None:
         """Raise DataError for a frame that lacks what the stage needs, or whose result would be too large."""
@@ -193,7 +216,8 @@ class Engine:
         if not isinstance(after, Frame):
             raise BrokenPromise(f"{stage.name} returned {type(after).__name__}, not a frame", promises.BUG)
         outside = promises.check(stage, before, after)
-        notes = after.notes
+        notes = dict(after.notes)
+        model = notes.pop("model", None) or getattr(backend, "fingerprint", None)
         kept = outside is not None
         after = described(after.replace(notes={}), since=before, measure=self.measure, outside_kept=kept)
         if after.pixels is not before.pixels and after.sidecar.metrics is before.sidecar.metrics:
@@ -203,8 +227,10 @@ class Engine:
             params=frozen({stage.params[name].option: value for name, value in record.items()}),
             source=before.digest,
             result=after.digest,
-            backend=item.params["backend"] if stage.backend else None,
-            model=getattr(backend, "fingerprint", None),
+            id=item.id if item.id != stage.name else None,
+            mask=after.sidecar.mask.digest if after.sidecar.mask else None,
+            backend=record["backend"] if stage.backend else None,
+            model=frozen(model) if model else None,
             versions=_versions("cv2" in sys.modules, tuple(getattr(backend, "requires", ()))),
             seconds=round(seconds, 4),
             peak_memory_mb=peak_memory_mb(),
@@ -226,6 +252,8 @@ class Engine:
         was, now = before.sidecar.latents, after.sidecar.latents
         if was is None or now is None or was.encoder != now.encoder or was.shape[1] * was.shape[2] < FEWEST_CELLS:
             return
+        if "outside-mask" in stage.keeps and before.mask is not None and before.mask.all():
+            return  # nothing was to be kept, so that there is nothing to move away from
         for channel, (m0, s0, m1, s1) in enumerate(zip(was.mean, was.std, now.mean, now.std)):
             scale = max(s0, STD_FLOOR)
             if abs(m1 - m0) <= expect.mean * scale and abs(s1 - s0) <= expect.std * scale:
@@ -237,44 +265,6 @@ class Engine:
             if self.strict:
                 raise GateFailed(message, "look at the result, or run without --strict", after)
             log.warning("%s: %s", _source(after), message)
-
-    def _reference(
-        self, param: Param, given: Any, frame: Frame, named: Mapping[str, Frame], tones: Mapping[str, ToneStats]
-    ) -> tuple[Any, Any]:
-        """Return what a picture or tone parameter stands for, and what the step records of it: never a path."""
-        if isinstance(given, Frame):
-            return given if param.kind == "picture" else _tone_like(given, frame), {"digest": given.digest}
-        if isinstance(given, ToneStats):
-            return given, {}
-        if given.startswith("@"):
-            found = self._named(given, named) if param.kind == "picture" else self._named_tone(given, frame, tones)
-            return found, given
-        held = self._file(given).result()
-        record = {"file": Path(given).name, "digest": held.digest}
-        return (held, record) if param.kind == "picture" else (_tone_like(held, frame), record)
-
-    def _named(self, given: str, named: Mapping[str, Frame]) -> Frame:
-        if given[1:] not in named:
-            raise UsageError(
-                f"there is no picture {given!r} here",
-                f"pictures of earlier steps are known inside a pipeline file only; a file of this name is ./{given}",
-            )
-        return named[given[1:]]
-
-    def _named_tone(self, given: str, frame: Frame, tones: Mapping[str, ToneStats]) -> ToneStats:
-        steps = frame.sidecar.steps
-        known = {f"before-{s.stage}": s.tone_before for s in steps} | {f"after-{s.stage}": s.tone_after for s in steps}
-        found = {**known, **tones}.get(given[1:])
-        if found is None:
-            raise UsageError(f"no tone is recorded under {given!r}", nearest(given, ("@" + name for name in known)))
-        return found
-
-
-def _tone_like(reference: Frame, frame: Frame) -> ToneStats:
-    """Return the tone of a reference for *frame*: outside the same mask where both are of one size."""
-    if reference.mask is None and frame.mask is not None and frame.mask.shape == reference.pixels.shape[:2]:
-        return measured_tone(reference.replace(mask=frame.mask))
-    return replace(measured_tone(reference), masked=frame.mask is not None)
 
 
 def _source(frame: Frame) -> str:
@@ -288,14 +278,56 @@ def peak_memory_mb() -> float:
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 
 
-def _guarded(guard: str, frame: Frame, *, force: bool) -> Frame:
-    """Return *frame* with the findings of the stage *guard*, which refuses it on errors unless *force*."""
+def _guarded(guard: str, frame: Frame, *, force: bool, spared: Collection[str] = ()) -> Frame:
+    """Return *frame* with the findings of the stage *guard*, which refuses it on errors unless *force*.
+
+    Findings of a *spared* code are no errors here.
+    """
     try:
         looked = registry.stage(guard).function(frame, fail_on="never" if force else "error")
     except GateFailed as verdict:
-        verdict.hint += "; or go on all the same: --force"
-        raise
-    return frame.with_sidecar(findings=looked.sidecar.findings)
+        if verdict.frame is None or not _errors(verdict.frame) <= set(spared):
+            verdict.hint += "; or go on all the same: --force"
+            raise
+        looked = verdict.frame
+    findings = (replace(f, severity="info") if f.code in spared else f for f in looked.sidecar.findings)
+    return frame.with_sidecar(findings=tuple(findings))
+
+
+def _errors(looked: Frame) -> set[str]:
+    """Return the codes of the errors that a guard has just found."""
+    found = looked.notes["found"]
+    return {finding.code for finding in looked.sidecar.findings if finding.severity == "error"} & set(found)
+
+
+class _Clock:
+    """The time that a stage takes: its own, and its share of the passes that it waits for."""
+
+    def __init__(self) -> None:
+        self.since, self.before = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.since
+
+
+def _served(asking: Generator[Ask, list[Synthesized], Any], backend: Any, clock: _Clock) -> Generator[Job, Served, Any]:
+    """Hand on what a stage asks for, with its backend; return what it returns."""
+    try:
+        ask = next(asking)
+        while True:
+            clock.before = clock.seconds
+            try:
+                results, seconds = yield Job(backend, ask)
+            except Exception as error:
+                clock.since = time.perf_counter()
+                ask = asking.throw(error)
+                continue
+            clock.before += seconds
+            clock.since = time.perf_counter()
+            ask = asking.send(results)
+    except StopIteration as done:
+        return done.value
 
 
 @cache
@@ -309,19 +341,3 @@ def _versions(opencv: bool, packages: tuple[str, ...]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # an import name that is not a distribution's name
             continue
     return versions
-
-
-MOST_READ = 4
-_READING: dict[tuple[Path, int, codec.Limits], Future[Frame]] = {}
-
-
-def _reading(path: Path, limits: codec.Limits) -> Future[Frame]:
-    """Return the reading of a reference file; the last few are kept, since batches use the same for all pictures."""
-    key = (path.absolute(), path.stat().st_mtime_ns if path.exists() else 0, limits)
-    if key not in _READING:
-        while len(_READING) >= MOST_READ:
-            del _READING[next(iter(_READING))]
-        reader = ThreadPoolExecutor(1)
-        _READING[key] = reader.submit(codec.read_file, path, limits)
-        reader.shutdown(wait=False)
-    return _READING[key]

@@ -140,14 +140,17 @@ class MaskInfo:
 class Step:
     """One thing that was done, with what is needed to do it again and to check it.
 
-    *source*, *result*: digests of the pixels before and after. *outside*: the proof, counted over the
-    pixels whose mask is 0: ``{"outside_changed": 0, "outside_max": 0}``. *peak_memory_mb*: of the process.
+    *source*, *result*: digests of the pixels before and after; *mask*: of the mask after. *id*: what a pipeline file
+    calls the step, where this is not the stage. *outside*: the proof, counted over the pixels whose mask is 0:
+    ``{"outside_changed": 0, "outside_max": 0}``. *peak_memory_mb*: of the process.
     """
 
     stage: str
     params: Mapping[str, Any]
     source: str
     result: str
+    id: str | None = None
+    mask: str | None = None
     backend: str | None = None
     model: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -33,7 +33,7 @@ class Look:
 
     def __call__(self, picture: Frame) -> Sequence[Region]:
         """Return the regions that are found in *picture*, whatever its sidecar lists."""
-        found = self.stage.function(picture.with_sidecar(regions=()), self.backend, **self.params)
+        found: Frame = self.stage.function(picture.with_sidecar(regions=()), self.backend, **self.params)
         return found.sidecar.regions
 
     def record(self) -> dict[str, Any]:

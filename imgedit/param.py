@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NewType
 
 from imgedit.errors import UsageError, nearest
 from imgedit.frame import Frame, ToneStats
@@ -20,11 +20,18 @@ Polygon = tuple[tuple[float, float], ...]
 Limits = Mapping[str, float]
 
 
+#: the path of a file that is no picture; the engine finds it as it does pictures, and hands on its path
+File = NewType("File", str)
+#: a model: a file or folder that is found as other files are, or else an id
+Model = NewType("Model", str)
+
+
 @dataclass(frozen=True, slots=True)
 class Opt:
     """What the signature cannot say of a parameter: help, range, unit, and a further check.
 
-    *check* gets the converted value and returns it, or raises ValueError with what is wrong.
+    *check* gets the converted value and returns it, or raises ValueError with what is wrong, or UsageError with a hint
+    of its own.
     """
 
     help: str
@@ -34,8 +41,11 @@ class Opt:
 
 
 #: The kinds a parameter can have. ``picture``: a file or ``@name`` that the engine opens and hands over
-#: as a Frame. ``tone``: a file or ``@name`` that the engine turns into ToneStats.
-Kind = Literal["int", "float", "bool", "str", "choice", "rect", "polygon", "limits", "picture", "tone"]
+#: as a Frame. ``tone``: a file or ``@name`` that the engine turns into ToneStats. ``file``: any other file.
+#: ``model``: a file or folder if there is one, else an id.
+Kind = Literal["int", "float", "bool", "str", "choice", "rect", "polygon", "limits", "picture", "tone", "file", "model"]
+#: kinds that can name a file, which lies beside the pipeline file that names it
+FILES = ("picture", "tone", "file", "model")
 
 _KINDS: list[tuple[Any, Kind]] = [
     (bool, "bool"),
@@ -47,6 +57,8 @@ _KINDS: list[tuple[Any, Kind]] = [
     (Limits, "limits"),
     (Frame, "picture"),
     (ToneStats, "tone"),
+    (File, "file"),
+    (Model, "model"),
 ]
 
 
@@ -91,6 +103,11 @@ class Param:
         ):
             raise ValueError(f"{converted} is outside {self.range}")
         return self.opt.check(converted) if self.opt.check else converted
+
+    def names_file(self, value: Any) -> bool:
+        """Tell whether *value* names a file, and no ``@name``."""
+        named = self.kind in ("picture", "tone") and isinstance(value, str) and value.startswith("@")
+        return self.kind in FILES and isinstance(value, str) and not named
 
     @property
     def range(self) -> str:
@@ -163,6 +180,10 @@ def _bool(value: Any) -> bool:
 
 def _str(value: Any) -> str:
     if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # of an argument that is not in the locale's encoding
+            raise ValueError(f"{value!r} is not text in UTF-8") from None
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
@@ -218,6 +239,12 @@ def _reference(value: Any) -> Any:
     raise ValueError(f"{value!r} is neither a file nor a @name")
 
 
+def _file(value: Any) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise ValueError(f"{value!r} is not the name of a file")
+
+
 def _is_point(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and not any(isinstance(v, list | tuple) for v in value)
 
@@ -251,6 +278,8 @@ _CONVERT: dict[Kind, Callable[[Any], Any]] = {
     "limits": _limits,
     "picture": _reference,
     "tone": _tone,
+    "file": _file,
+    "model": _file,
 }
 
 _FORMS: dict[Kind, str] = {
@@ -264,4 +293,6 @@ _FORMS: dict[Kind, str] = {
     "limits": "name=number",
     "picture": "a picture file or @name",
     "tone": "a picture file or @name",
+    "file": "a file",
+    "model": "a Hub id, a folder or a file",
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from imgedit import registry
+from imgedit import references, registry
 from imgedit.engine import Call
 from imgedit.errors import FileError, UsageError, nearest
 from imgedit.stage import Param
@@ -22,11 +22,20 @@ RESOURCES = ("coarse_tile", "memory_target_gb", "overlap", "refine_tile")
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Checked calls, and the resources that the file grants them. *folder*: where its relative files lie."""
+    """Checked calls, and the resources that the file grants them.
+
+    *folder*: where its relative files lie; *keep*: the folder in it where the result of every step is kept.
+    """
 
     calls: tuple[Call, ...]
     resources: Mapping[str, float]
     folder: Path
+    keep: str | None = None
+
+    @property
+    def unused(self) -> list[str]:
+        """The resources that no step has an option for."""
+        return [name for name in self.resources if not any(name in call.stage.params for call in self.calls)]
 
     def to_yaml(self) -> str:
         """Return the pipeline as YAML with every parameter written out; :func:`parse` reads it back alike.
@@ -44,11 +53,16 @@ class Pipeline:
         data: dict[str, Any] = {"steps": steps}
         if self.resources:
             data["resources"] = dict(self.resources)
+        if self.keep is not None:
+            data["keep"] = str((self.folder / self.keep).absolute())
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
     def _written(self, param: Param, value: Any) -> Any:
-        if param.kind in ("picture", "tone") and isinstance(value, str) and not value.startswith("@"):
-            return str((self.folder / value).absolute())
+        if param.names_file(value):
+            place = references.placed(param, value, self.folder)
+            return str(Path(place).absolute()) if Path(place).exists() or param.kind != "model" else place
+        if param.name == "backend":
+            return registry.absolute(value, self.folder)
         return _plain(value)
 
     def check_backends(self) -> None:
@@ -69,8 +83,11 @@ class Pipeline:
             raise UsageError(f"--set {setting}: {len(chosen)} steps are called {id_!r}", known)
         param = chosen[0].stage.param(option)
         checked = param.check(value)
-        if param.kind in ("picture", "tone") and checked is not None and not checked.startswith("@"):
-            checked = str(Path(checked).absolute())  # as typed in a shell: not beside the pipeline file
+        if param.names_file(checked):  # as typed in a shell: not beside the pipeline file
+            place = references.placed(param, checked, Path())
+            checked = str(Path(place).absolute()) if Path(place).exists() or param.kind != "model" else checked
+        if param.name == "backend":
+            checked = registry.absolute(checked, "")
         changed = replace(chosen[0], params={**chosen[0].params, param.name: checked})
         new = tuple(changed if call is chosen[0] else call for call in self.calls)
         for call, wrong in _unknown_names(new):
@@ -128,7 +145,10 @@ class _Reader:
     loader: yaml.SafeLoader
 
     def pipeline(self, root: yaml.Node | None) -> Pipeline:
-        parts = self._mapping(root, ("steps", "resources"), "the file")
+        parts = self._mapping(root, ("steps", "resources", "keep"), "the file")
+        keep = self._value(parts["keep"]) if "keep" in parts else None
+        if keep is not None and not (isinstance(keep, str) and keep):
+            raise self._error(parts["keep"], f"keep is {keep!r}, not a folder", "keep: FOLDER")
         steps = parts.get("steps")
         if not isinstance(steps, yaml.SequenceNode) or not steps.value:
             raise self._error(steps or root, "`steps` must be a list of at least one step", _SHAPE)
@@ -145,7 +165,8 @@ class _Reader:
             number = calls.index(call)
             where = f"step {number + 1} ({call.stage.name})"
             raise self._error(nodes[number], f"{where}: {wrong.message}", wrong.hint)
-        return Pipeline(tuple(calls), self._resources(parts.get("resources")), self.folder)
+        resources = self._resources(parts.get("resources"), calls)
+        return Pipeline(tuple(calls), resources, self.folder, keep)
 
     def _loop(self, node: yaml.Node) -> yaml.Node | None:
         """Return what stands under ``loop:`` where *node* is one."""
@@ -218,7 +239,8 @@ class _Reader:
             return {}
         return {key: self._value(item) for key, item in self._mapping(node, None, where).items()}
 
-    def _resources(self, node: yaml.Node | None) -> dict[str, float]:
+    def _resources(self, node: yaml.Node | None, calls: list[Call]) -> dict[str, float]:
+        """Return the resources; the steps of *calls* that have an option of that name, and do not set it, get it."""
         if node is None:
             return {}
         found = {}
@@ -227,6 +249,13 @@ class _Reader:
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise self._error(item, f"resources: {key} is {value!r}", "give a number above 0")
             found[key] = value
+            for number, call in enumerate(calls):
+                if key in call.stage.params and call.params[key] is None:
+                    try:
+                        checked = call.stage.params[key].check(value)
+                    except UsageError as error:
+                        raise self._error(item, f"resources: {error.message}", error.hint) from None
+                    calls[number] = replace(call, params={**call.params, key: checked})
         return found
 
     def _mapping(self, node: yaml.Node | None, allowed: Sequence[str] | None, where: str) -> dict[str, yaml.Node]:

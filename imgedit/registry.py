@@ -55,11 +55,33 @@ def backend_names(kind: str) -> list[str]:
     return sorted({_typed(name) for name in _modules(f"backends/{kind}")} | plugins)
 
 
-def backend_class(kind: str, name: str) -> Any:
-    """Return the class of a backend; its heavy packages are not imported by this.
+def backend_class(kind: str, given: str) -> Any:
+    """Return the class of the backend *given*, ``NAME`` or ``NAME:FILE``; its heavy packages are not imported by this.
 
-    Raises UsageError with the nearest name where there is none.
+    Raises UsageError with the nearest name where there is none, or where it takes no file or lacks one.
     """
+    name, colon, file = given.partition(":")
+    found = _class(kind, name)
+    takes = getattr(found, "takes_file", False)
+    if takes and not file:
+        raise UsageError(f"the {kind} backend {name!r} needs a file of weights", f"--backend {name}:FILE")
+    if colon and not takes:
+        raise UsageError(f"the {kind} backend {name!r} takes no file", f"--backend {name}")
+    return found
+
+
+def absolute(given: str, folder: str | os.PathLike[str]) -> str:
+    """Return the backend *given* with its file, where it has one, found from *folder* instead of from here.
+
+    What is no file there stays as it is: it may be the id of a model.
+    """
+    name, _, file = given.partition(":")
+    path = os.path.join(folder, os.path.expanduser(file))  # noqa: PTH118, PTH111
+    return f"{name}:{os.path.abspath(path)}" if file and os.path.exists(path) else given  # noqa: PTH100, PTH110
+
+
+def _class(kind: str, name: str) -> Any:
+    """Return the class of the backend called *name*; UsageError with the nearest name where there is none."""
     module = _own(f"backends/{kind}", name)
     if module:
         found = importlib.import_module(f"imgedit.backends.{kind}.{module}")
@@ -83,20 +105,31 @@ def install_hint(backend: Any) -> str:
     return f"pip install 'imgedit{extra}'"
 
 
-@cache
-def backend(kind: str, name: str) -> Any:
-    """Return the backend, adapted and ready to be called; one instance a process.
+def listed_class(kind: str, name: str) -> Any:
+    """Return the class of a backend for a list of all of them: one that needs a file comes without it."""
+    return _class(kind, name)
 
-    Raises Unavailable, naming what is missing and what to type, where a package is not installed.
+
+def backend(kind: str, given: str, folder: str | os.PathLike[str] = "") -> Any:
+    """Return the backend *given*, ``NAME`` or ``NAME:FILE``, adapted and ready to be called; one instance a process.
+
+    A relative file is looked up from *folder*; there is one instance for each file. Raises Unavailable, naming what is
+    missing and what to type, where a package is not installed.
     """
-    found = backend_class(kind, name)
+    return _backend(kind, absolute(given, folder))
+
+
+@cache
+def _backend(kind: str, given: str) -> Any:
+    found = backend_class(kind, given)
+    name, _, file = given.partition(":")
     lacking = missing(found)
     if lacking:
         raise Unavailable(
             f"the {kind} backend {name!r} needs {', '.join(lacking)}, not installed here", install_hint(found)
         )
     adapter = importlib.import_module("imgedit.backends.adapter")
-    return adapter.adapt(kind, found())
+    return adapter.adapt(kind, found(file) if file else found())
 
 
 def _own(folder: str, name: str) -> str | None:

@@ -5,15 +5,29 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from imgedit.errors import UsageError, nearest
 from imgedit.frame import Frame, Region
-from imgedit.param import Limits, Opt, Param, Polygon, Rect, kind_of
+from imgedit.param import File, Limits, Model, Opt, Param, Polygon, Rect, kind_of
 
-__all__ = ["Again", "Expect", "Limits", "Opt", "Param", "Polygon", "Rect", "Round", "Stage", "stage"]
+__all__ = [
+    "Again",
+    "Around",
+    "Expect",
+    "File",
+    "Limits",
+    "Model",
+    "Opt",
+    "Param",
+    "Polygon",
+    "Rect",
+    "Round",
+    "Stage",
+    "stage",
+]
 
 NEEDS = ("mask", "regions", "tone")
 KEEPS = ("pixels", "size", "outside-mask", "alpha")
@@ -58,11 +72,26 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """What the engine hands to a stage that declares a further backend: *other* opens that one, when it is called.
+
+    *strict*: what may be off between stages is refused, and not only said.
+    """
+
+    other: Callable[[], Any]
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
-    """A pure function Frame → Frame with its declarations. Made by :func:`stage`; called by the engine alone."""
+    """A pure function Frame → Frame with its declarations. Made by :func:`stage`; called by the engine alone.
+
+    *crops*: the function is a generator: it yields :class:`imgedit.jobs.Ask`, is sent a list of
+    :class:`imgedit.jobs.Synthesized`, and returns the frame. Crops of several frames then share forward passes.
+    """
 
     name: str
-    function: Callable[..., Frame]
+    function: Callable[..., Any]
     params: Mapping[str, Param]
     needs: tuple[str, ...]
     makes: tuple[str, ...]
@@ -73,6 +102,9 @@ class Stage:
     latents: Expect | None
     again: Again | None = None
     explain: Callable[[str], str] | None = None
+    crops: bool = False
+    also: tuple[str, str] | None = None
+    spares: Callable[[Mapping[str, Any]], Collection[str]] | None = None
 
     @property
     def help(self) -> str:
@@ -96,7 +128,7 @@ class Stage:
         return values
 
 
-F = TypeVar("F", bound=Callable[..., Frame])
+F = TypeVar("F", bound=Callable[..., Any])
 _ROUNDS = Opt(
     "Look for text in the result; where some remains, enlarge the mask there and fill again from the input: at most so "
     "many rounds. Fails (exit 1) if text is left.",
@@ -116,6 +148,8 @@ def stage(
     latents: Expect | None = None,
     again: Again | None = None,
     explain: Callable[[str], str] | None = None,
+    also: str | None = None,
+    spares: Callable[[Mapping[str, Any]], Collection[str]] | None = None,
 ) -> Callable[[F], F]:
     """Declare a stage: the keyword-only parameters of the function are its options.
 
@@ -126,18 +160,20 @@ def stage(
     that rows and columns are multiplied by, so that a result beyond the limits is refused beforehand.
     *latents*: how far latent statistics may move. *again*: how it is done again where text remains; adds
     ``--until-clean``. *explain*: returns the documentation of a code that its findings have, or the list of all
-    codes for an empty one; adds ``--explain`` in a shell.
+    codes for an empty one; adds ``--explain`` in a shell. *also*: ``kind:name`` of a further backend; the stage is
+    handed an :class:`Around` as third argument. *spares*: parameters → codes of the guard that are no errors with them.
+
+    A stage that is a generator hands its crops to the engine, see :class:`Stage`.
     """
 
     def decorate(function: F) -> F:
         for word in (*needs, *makes, *keeps):
             if word not in (*NEEDS, *KEEPS):
                 raise ValueError(f"{function.__name__}: {word!r} is nothing a stage can declare")
-        kind, _, default = (backend or "").partition(":")
         params = _params(function)
-        if backend:
+        if pair := _pair(backend):
             opt = Opt("Method or model that does the work; `imgedit backends` lists them.")
-            params["backend"] = Param("backend", "str", default, opt)
+            params["backend"] = Param("backend", "str", pair[1], opt)
         if guard:
             params["force"] = Param("force", "bool", False, Opt(f"Go on where {guard} finds an error."))
         if again:
@@ -149,17 +185,26 @@ def stage(
             needs=tuple(needs),
             makes=tuple(makes),
             keeps=tuple(keeps),
-            backend=(kind, default) if backend else None,
+            backend=pair,
             guard=guard,
             grows=grows,
             latents=latents,
             again=again,
             explain=explain,
+            crops=inspect.isgeneratorfunction(function),
+            also=_pair(also),
+            spares=spares,
         )
         function.stage = declared  # type: ignore[attr-defined]
         return function
 
     return decorate
+
+
+def _pair(backend: str | None) -> tuple[str, str] | None:
+    """Return (kind, name) of ``kind:name``."""
+    kind, _, name = (backend or "").partition(":")
+    return (kind, name) if backend else None
 
 
 def _params(function: Callable[..., Any]) -> dict[str, Param]:

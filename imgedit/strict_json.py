@@ -15,6 +15,8 @@ HINT = "delete the sidecar, or write it again with this version of imgedit"
 
 def plain(value: Any) -> Any:
     """Return JSON values for *value*; fields that say nothing (None, empty) are left out."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if dataclasses.is_dataclass(value):
         items = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
         empty = getattr(value, "LISTS_ALWAYS", False)
@@ -27,8 +29,6 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
     if hasattr(value, "item"):  # a numpy scalar
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot stand in a sidecar")

@@ -32,7 +32,17 @@ def reference() -> str:
         ]
         if rows:
             parts.append("| option | |\n| --- | --- |\n" + "".join(_row(names, option) for names, option in rows))
+        if isinstance(command, click.Group):
+            parts += [_within(name, inner) for inner in command.commands.values()]
     return "\n".join(parts)
+
+
+def _within(name: str, command: click.Command) -> str:
+    """Return the reference of a command within the command *name*."""
+    arguments = "".join(f" {one.metavar}" for one in command.params if isinstance(one, click.Argument))
+    rows = [(", ".join(one.opts), one) for one in command.params if isinstance(one, click.Option)]
+    table = "| option | |\n| --- | --- |\n" + "".join(_row(names, option) for names, option in rows)
+    return f"#### `imgedit {name} {command.name}{arguments}`\n\n{_flow(command.help or '')}\n\n{table}"
 
 
 STAGES = set(registry.stage_names())

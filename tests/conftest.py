@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,10 @@ settings.load_profile("imgedit")
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+OPERATORS = ROOT / "tests" / "operators"
+runpy.run_path(str(OPERATORS / "sitecustomize.py"))
+# no test fetches a model; those that do from a server of their own say so
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 #: sizes at which borders, halves and cells go wrong: (rows, columns)
 SIZES = [(1, 1), (1, 400), (400, 1), (2, 3), (17, 31), (64, 64), (96, 133)]
@@ -72,7 +77,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[An
     """Run ``imgedit ARGUMENTS`` in a process of its own, in an empty folder."""
 
     def call(*arguments: object, stdin: bytes | None = None, **options: Any) -> subprocess.CompletedProcess[Any]:
-        env = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+        env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{OPERATORS}", **options.pop("env", {})}
         return subprocess.run(
             [sys.executable, "-m", "imgedit", *map(str, arguments)],
             input=stdin,
@@ -85,3 +90,20 @@ def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[An
         )
 
     yield call
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of small diffusion models with random weights: `scripts/small_models.py` says which."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small-models"
+    if not folder.exists():
+        import small_models as script
+
+        own = base / "small-models-made"
+        script.make(own)
+        try:
+            own.rename(folder)
+        except OSError:  # another process of this run was first
+            return own
+    return folder

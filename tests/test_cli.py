@@ -230,7 +230,7 @@ def test_a_missing_package_is_one_line_with_what_to_type(photo: Path, run: Run, 
 
 def test_inpaint_without_a_model_says_what_to_type(photo: Path, run: Run) -> None:
     masked = run("mask", photo, "--rect", "30,30,20,20").stdout
-    result = run("inpaint", "--prompt", "a wall", stdin=masked)
+    result = run("inpaint", "--prompt", "a wall", "--offline", "--cache-dir", "none", stdin=masked)
     assert result.returncode == 69 and result.stdout == b""
     assert b"hint: " in result.stderr and b"Traceback" not in result.stderr
 

@@ -29,6 +29,7 @@ from imgedit.backends.protocols import Filled
 from imgedit.errors import BrokenPromise, DataError
 from imgedit.frame import LatentStats, Region
 from imgedit.ops import holes
+from imgedit.ops.choice import shaded
 from imgedit.ops.fill import flat
 from imgedit.ops.harmonic import harmonic
 from imgedit.ops.lively import sharpened
@@ -197,6 +198,49 @@ def test_detail_is_added_only_in_the_hole_and_only_where_it_lacks() -> None:
     assert np.array_equal(sharpened(rough, mask), rough)
 
 
+def test_a_plane_with_noise_is_told_from_texture_spots_and_bends() -> None:
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:200, :240]
+    slope = (90 + 0.3 * x + 0.1 * y)[..., None]
+    hole = np.zeros((200, 240), np.uint8)
+    hole[70:130, 90:150] = 255
+
+    def plane(ground: Array) -> bool:
+        levels = np.clip(np.rint(ground), 0, 255).astype(np.uint8)
+        deep = shaded(levels.astype(np.uint16) * 257, hole, hole)
+        assert deep == shaded(levels, hole, hole)
+        return deep
+
+    noise = rng.normal(0, 3, (200, 240, 3))
+    assert plane(slope + noise)
+    crossed = slope + noise
+    crossed[60:66, 100:112] = 20  # something else, beside the hole
+    assert plane(crossed)
+    assert not plane(slope + 4 * noise)
+    assert not plane(slope + noise + 25 * np.sin(x / 20)[..., None])
+    assert not plane(sample.photos(["grass"])["grass"][:200, :240].astype(float))
+
+
+def test_auto_goes_on_with_a_plane_and_its_noise() -> None:
+    rng = np.random.default_rng(6)
+    y, x = np.mgrid[:200, :260]
+    slope = (90 + 0.3 * x + 0.1 * y)[..., None]
+    truth = np.clip(np.rint(slope + rng.normal(0, 3, (200, 260, 3))), 0, 255)
+    hole = np.zeros((200, 260), np.uint8)
+    hole[60:124, 60:124] = 255
+    hole[90:94, 150:230] = 255  # and a stroke beside it
+    given = np.where(hole[..., None] > 0, 0, truth).astype(np.uint8)
+    filled = Auto().fill(given, hole, seed=0)
+    assert filled.method == "flat+patch, learned" and "plane" in filled.why
+    inside = (slice(62, 122), slice(62, 122))
+    errors = (filled.pixels - slope)[inside].mean(axis=2)
+    assert np.abs(cv2.GaussianBlur(errors, (0, 0), 8)).max() < 1.5
+    assert (
+        0.3 < filled.pixels[inside].astype(float).std(axis=(0, 1)).mean() / truth[inside].std(axis=(0, 1)).mean() < 1.1
+    )
+    assert np.array_equal(filled.pixels[hole == 0], given[hole == 0])
+
+
 # --- all backends ----------------------------------------------------------------------------------------
 
 
@@ -351,7 +395,7 @@ def test_sixteen_bit_stays_exact_outside_an_eight_bit_fill() -> None:
 def test_other_kinds_are_checked_too() -> None:
     pixels = noise((4, 6), np.uint16)
     assert adapt("metrics", 5) == 5
-    assert adapt("upscale", Fake(noise((8, 12), np.uint16))).upscale(pixels, 8, 12).shape == (8, 12, 3)
+    assert adapt("upscale", Fake(noise((8, 12), np.uint16))).upscale(pixels, 8, 12).pixels.shape == (8, 12, 3)
     with pytest.raises(BrokenPromise, match="'fake'"):
         adapt("upscale", Fake(noise((8, 11), np.uint16))).upscale(pixels, 8, 12)
     beyond = Region(((-3.0, 1.0), (9.0, 1.0), (9.0, 3.0), (-3.0, 3.0)), text="a", score=0.5)

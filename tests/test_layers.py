@@ -17,28 +17,51 @@ FILES = sorted(p for p in ROOT.rglob("*.py"))
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "frame": ({"errors", "strict_json"}, {"numpy"}),
+    "jobs": ({"frame"}, set()),
     "param": ({"errors", "frame"}, set()),
     "describe": ({"frame", "registry", "ops", ""}, {"numpy"}),
     "promises": ({"errors", "frame", "stage"}, {"numpy"}),
     "strict_json": ({"errors"}, set()),
     "stage": ({"errors", "frame", "param"}, set()),
     "ops": ({"errors", "ops"}, {"numpy", "cv2"}),
-    "codec": ({"errors", "frame", "codec"}, {"numpy", "PIL", "isal"}),
-    "stages": ({"errors", "frame", "stage", "ops"}, set()),
-    "backends": ({"errors", "frame", "ops", "backends"}, {"numpy"}),
-    "registry": ({"errors", "stage"}, set()),
-    "loop": ({"errors", "frame", "strict_json", "stage", "registry", ""}, set()),
-    "engine": (
-        {"errors", "frame", "strict_json", "stage", "promises", "describe", "registry", "codec", "loop", ""},
+    "spill": (set(), {"numpy"}),
+    "codec": ({"errors", "frame", "spill", "codec"}, {"numpy", "PIL", "isal"}),
+    "stages": ({"errors", "frame", "jobs", "stage", "ops"}, set()),
+    "models": ({"errors", "models"}, set()),
+    "backends": (
+        {"errors", "frame", "jobs", "spill", "strict_json", "ops", "models", "backends"},
         {"numpy"},
     ),
-    "pipeline": ({"errors", "engine", "registry", "stage"}, {"yaml"}),
-    "cli": ({"errors", "frame", "stage", "registry", "codec", "describe", "engine", "pipeline", "cli", ""}, {"click"}),
+    "calibration": ({"errors", "frame", "jobs", "ops", "backends"}, {"numpy"}),
+    "registry": ({"errors", "stage"}, set()),
+    "references": ({"errors", "frame", "param", "codec", "describe", ""}, set()),
+    "together": ({"errors", "frame", "jobs"}, set()),
+    "loop": ({"errors", "frame", "strict_json", "stage", "registry", ""}, set()),
+    "engine": (
+        {
+            *("errors", "frame", "jobs", "param", "strict_json", "stage", "promises", "describe", "registry", "codec"),
+            *("loop", "references", "together", ""),
+        },
+        {"numpy"},
+    ),
+    "history": (
+        {"errors", "frame", "param", "engine", "registry", "promises", "references", "codec", ""},
+        {"numpy"},
+    ),
+    "pipeline": ({"errors", "engine", "references", "registry", "stage", ""}, {"yaml"}),
+    "cli": (
+        {
+            *("errors", "frame", "jobs", "stage", "registry", "codec", "describe", "engine", "models", "pipeline"),
+            "calibration",
+            *("param", "history", "references", "spill", "together", "cli", ""),
+        },
+        {"click"},
+    ),
     "__main__": ({"", "cli"}, set()),
     "__init__": (set(), set()),
 }
 #: only these may be imported at the top of a stage; ops come inside the function
-STAGE_TOP = {"errors", "frame", "stage"}
+STAGE_TOP = {"errors", "frame", "jobs", "stage"}
 HEAVY = {"torch", "diffusers", "transformers", "onnxruntime", "rapidocr", "spandrel"}
 
 

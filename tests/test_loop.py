@@ -72,10 +72,10 @@ def ink(monkeypatch: pytest.MonkeyPatch) -> Ink:
     """Let every detector be :class:`Ink`, and ``--backend inventive`` be what it says."""
     found, real = Ink(), registry.backend
 
-    def backend(kind: str, name: str) -> Any:
+    def backend(kind: str, name: str, *folder: Any) -> Any:
         if kind == "detect":
             return adapt(kind, found)
-        return adapt(kind, Inventive()) if name == "inventive" else real(kind, name)
+        return adapt(kind, Inventive()) if name == "inventive" else real(kind, name, *folder)
 
     monkeypatch.setattr(registry, "backend", backend)
     return found
@@ -232,7 +232,7 @@ def test_the_places_to_fill_smoothly_that_were_asked_for_stay(ink: Ink) -> None:
 def stubborn(monkeypatch: pytest.MonkeyPatch, rounds: int, margin: int) -> GateFailed:
     """Return the verdict on a mask that reaches *margin* pixels beyond what is found again and again."""
     real = registry.backend
-    monkeypatch.setattr(registry, "backend", lambda k, n: adapt(k, Stubborn()) if k == "detect" else real(k, n))
+    monkeypatch.setattr(registry, "backend", lambda k, n, *f: adapt(k, Stubborn()) if k == "detect" else real(k, n, *f))
     frame = masked(written(), (60 - margin, 70 - margin, 60 + 2 * margin, 12 + 2 * margin))
     with pytest.raises(GateFailed) as verdict:
         erased(frame, rounds)
@@ -274,10 +274,10 @@ def test_a_larger_mask_that_is_refused_ends_the_loop(ink: Ink, monkeypatch: pyte
     real = engine._guarded
     given = masked(written((60, 70)), (58, 68, 44, 16))
 
-    def guarded(guard: str, frame: Frame, *, force: bool) -> Frame:
+    def guarded(guard: str, frame: Frame, **options: Any) -> Frame:
         if frame.mask is not None and np.count_nonzero(frame.mask) > 44 * 16:
             raise GateFailed("IE199 too large", "mask less")
-        return real(guard, frame, force=force)
+        return real(guard, frame, **options)
 
     monkeypatch.setattr(engine, "_guarded", guarded)
     with pytest.raises(GateFailed) as verdict:
@@ -326,11 +326,11 @@ def test_the_look_is_that_of_the_history_and_history_is_data(monkeypatch: pytest
     asked: list[Any] = []
     real = registry.backend
 
-    def backend(kind: str, name: str) -> Any:
+    def backend(kind: str, name: str, *folder: Any) -> Any:
         if kind == "detect":
             asked.append(name)
             return adapt(kind, Ink())
-        return real(kind, name)
+        return real(kind, name, *folder)
 
     monkeypatch.setattr(registry, "backend", backend)
     frame = masked(written((60, 70)), (58, 68, 44, 16))
@@ -357,11 +357,11 @@ def test_the_look_is_that_of_the_history_and_history_is_data(monkeypatch: pytest
 def test_the_loop_is_refused_before_anything_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     real = registry.backend
 
-    def backend(kind: str, name: str) -> Any:
+    def backend(kind: str, name: str, *folder: Any) -> Any:
         if kind == "detect":
             raise Unavailable("no detector", "install one")
         assert kind != "fill", "filled in vain"
-        return real(kind, name)
+        return real(kind, name, *folder)
 
     monkeypatch.setattr(registry, "backend", backend)
     with pytest.raises(Unavailable):
@@ -371,10 +371,10 @@ def test_the_loop_is_refused_before_anything_is_filled(monkeypatch: pytest.Monke
 def test_a_batch_is_refused_where_nothing_can_look(monkeypatch: pytest.MonkeyPatch) -> None:
     real = registry.backend
 
-    def backend(kind: str, name: str) -> Any:
+    def backend(kind: str, name: str, *folder: Any) -> Any:
         if (kind, name) == ("detect", "rapidocr"):
             raise Unavailable("no detector", "install one")
-        return real(kind, name)
+        return real(kind, name, *folder)
 
     monkeypatch.setattr(registry, "backend", backend)
     loop = engine.call("erase", until_clean=3)

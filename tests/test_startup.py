@@ -15,7 +15,8 @@ from imgedit import registry
 
 ROOT = Path(__file__).parents[1]
 POISON = ROOT / "tests" / "poison"
-COMMANDS = [*registry.stage_names(), "run", "info", "backends", "completion"]
+OWN = ["backends", "calibrate", "calibrate-prompts", "completion", "info", "models", "replay", "run"]
+COMMANDS = [*registry.stage_names(), *OWN]
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], *([c, "--help"] for c in COMMANDS)], ids=" ".join)

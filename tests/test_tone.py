@@ -95,7 +95,18 @@ def test_lab_is_sampled_where_the_mask_leaves_anything() -> None:
     mask = np.full(pixels.shape[:2], 255, np.uint8)
     mask[1, 0] = 0
     np.testing.assert_allclose(stats(pixels, mask).lab_mean, lab(pixels[1, 0]), atol=1e-5)
-    assert tone._lattice(pixels, None).shape[0] <= tone.SAMPLE
+    assert tone._lattice(pixels, np.zeros_like(mask)).shape[0] <= tone.SAMPLE
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 700), (61, 47), (200, 130)])
+def test_the_lattice_does_not_depend_on_bands(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tone, "SAMPLE", 500)
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    for band in (1 << 20, 300, 70):
+        monkeypatch.setattr(tone, "_BAND", band)
+        taken: list[Any] = []
+        tone._histograms(pixels, taken=taken)
+        assert np.array_equal(np.concatenate(taken), tone._lattice(pixels, np.zeros(shape, np.uint8)))
 
 
 # --- matching --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from imgedit.backends.adapter import adapt
 from imgedit.backends.upscale.lanczos import Lanczos
 from imgedit.errors import UsageError
 from imgedit.frame import Finding, Frame, MaskInfo, Region, Sidecar
@@ -374,7 +375,7 @@ def test_everything_in_a_frame_scales_along() -> None:
         findings=(Finding("SPECK", "warning", "one", where=(3, 2, 5, 4)), Finding("EMPTY", "info", "all")),
     )
     frame = Frame(noise(20, 30), mask=mask, planes={"hint": hint, "labels": mask}, sidecar=sidecar)
-    result = upscale(frame, Lanczos(), scale=2.5)
+    result = upscale(frame, adapt("upscale", Lanczos()), scale=2.5)
     assert (result.rows, result.columns) == (50, 75)
     assert set(np.unique(result.mask)) == {0, 255}
     assert result.mask[10:13, 17:20].all()
@@ -383,7 +384,7 @@ def test_everything_in_a_frame_scales_along() -> None:
     assert result.sidecar.regions[0].polygon == ((7.5, 5.0), (22.5, 5.0), (22.5, 20.0))
     assert [finding.where for finding in result.sidecar.findings] == [(7, 5, 13, 10), None]
     assert (result.sidecar.mask.grid, result.sidecar.mask.dilation_cells) == (None, 0)
-    twice = upscale(frame, Lanczos(), scale=2.0).sidecar.mask
+    twice = upscale(frame, adapt("upscale", Lanczos()), scale=2.0).sidecar.mask
     assert (twice.grid, twice.dilation_cells) == (8, 2)
 
 
@@ -393,7 +394,7 @@ def test_every_size_works_with_alpha_mask_and_planes(shape: tuple[int, int], sca
     pixels = noise(*shape, channels=4)
     plane = np.ascontiguousarray(pixels[..., 1])
     frame = Frame(np.ascontiguousarray(pixels[..., :3]), alpha=np.ascontiguousarray(pixels[..., 3]), mask=plane)
-    result = upscale(frame, Lanczos(), scale=scale)
+    result = upscale(frame, adapt("upscale", Lanczos()), scale=scale)
     assert result.pixels.shape == (round(shape[0] * scale), round(shape[1] * scale), 3)
     assert result.alpha is not None
     if scale == 1:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgedit.backends import hint as hints
 from imgedit.backends.protocols import Filled
-from imgedit.errors import BrokenPromise
+from imgedit.errors import BrokenPromise, UsageError
+from imgedit.jobs import Crop, Enlarged, Resources, Sampling, Synthesized
 from imgedit.ops.depth import to8, to16
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from imgedit.frame import LatentStats, Pixels, Plane, Region
 
 _HINT = "this is a bug of the backend: choose another with --backend, and report it"
@@ -76,11 +81,56 @@ class _Filler(_Adapted):
 
 
 class _Upscaler(_Adapted):
-    def upscale(self, pixels: Pixels, rows: int, columns: int, **options: Any) -> Pixels:
-        """Upscale as the backend does. Raises BrokenPromise for a result of another size or dtype than asked for."""
-        result = self._backend.upscale(pixels, rows, columns, **options)
-        self._same_kind(result, (rows, columns, *pixels.shape[2:]), pixels.dtype)
-        return np.asarray(result)
+    def upscale(
+        self,
+        pixels: Pixels,
+        rows: int,
+        columns: int,
+        *,
+        sharpen: float = 0.0,
+        hint: Plane | None = None,
+        resources: Resources = Resources(),  # noqa: B008 - frozen
+        own: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Enlarged:
+        """Upscale as the backend does; where *hint* (0 invented, 255 photographed) is below 255, less boldly.
+
+        There what the backend sharpens or invents gives way to :func:`imgedit.backends.hint.plain`. *resources* are for
+        backends that have the flag ``tiled``; they change what is taken, not what is made. *own*: options that not
+        every backend has, by name. Raises UsageError where this one lacks one of them, BrokenPromise for a result of
+        another size or dtype than asked for.
+        """
+        self.check(own)
+        tiled = getattr(self._backend, "tiled", False)
+        options = {**own, "resources": resources} if tiled else dict(own)
+        if getattr(self._backend, "hinted", False):
+            options["hint"] = hint
+        result = self._backend.upscale(pixels, rows, columns, sharpen=sharpen, **options)
+        enlarged, notes = result if isinstance(result, Enlarged) else (result, {})
+        self._same_kind(enlarged, (rows, columns, *pixels.shape[2:]), pixels.dtype)
+        bold = getattr(self._backend, "invents", True) or sharpen > 0
+        if hint is not None and bold and (hint < 255).any():
+            enlarged = enlarged if enlarged.flags.writeable else enlarged.copy()
+            notes = {**notes, "hinted": hints.obey(enlarged, pixels, hint)}
+        return Enlarged(enlarged, notes)
+
+    def check(self, own: Mapping[str, Any]) -> None:
+        """Raise UsageError where *own* holds an option that the backend does not have."""
+        known = getattr(self._backend, "own", ())
+        for name in own:
+            if name not in known:
+                has = ", ".join(f"--{option}" for option in known)
+                raise UsageError(
+                    f"the upscale backend {self._name!r} has no option --{name.replace('_', '-')}",
+                    f"leave it out, or choose another --backend; of its own this one has {has or 'none'}",
+                )
+
+    def profile(
+        self, sizes: Sequence[int], tiles: Sequence[int | None], scale: float, target: float | None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what :func:`imgedit.backends.profile.enlarging` does of this backend."""
+        from imgedit.backends import profile
+
+        return profile.enlarging(self, sizes, tiles, scale, target)
 
 
 class _Detector(_Adapted):
@@ -121,9 +171,23 @@ class _Encoder(_Adapted):
         return stats
 
 
+class _Synthesizer(_Adapted):
+    def synthesize(self, sampling: Sampling, crops: Sequence[Crop]) -> list[Synthesized]:
+        """Synthesize as the backend does. Raises BrokenPromise for another number, size or kind of results, or NaN."""
+        results = self._backend.synthesize(sampling, crops)
+        if not isinstance(results, list) or len(results) != len(crops):
+            raise self._broken(f"did not return a list of {len(crops)} results")
+        for crop, result in zip(crops, results):
+            self._same_kind(result.pixels, crop.pixels.shape, np.dtype(np.float32))
+            if not np.isfinite(result.pixels).all():
+                raise self._broken("returned values that are no numbers")
+        return results
+
+
 _KINDS: dict[str, type[_Adapted]] = {
     "fill": _Filler,
     "upscale": _Upscaler,
     "detect": _Detector,
     "latents": _Encoder,
+    "diffusion": _Synthesizer,
 }

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from imgedit.frame import LatentStats, Pixels, Plane, Region
+    from imgedit.jobs import Crop, Enlarged, Geometry, Sampling, Synthesized
 
 
 class Flags(Protocol):
@@ -13,7 +16,8 @@ class Flags(Protocol):
 
     *summary*: one line for `imgedit backends`. *requires*: packages that must be importable. *extra*: the
     extra of `pip install 'imgedit[…]'` that brings them; empty when a plain install does.
-    *deterministic*: the same input gives the same output, always.
+    *deterministic*: the same input gives the same output, always. A class that is made from a file of weights
+    (``--backend NAME:FILE``) says ``takes_file = True``, and is called with the file or the id of a model as text.
     """
 
     summary: ClassVar[str]
@@ -63,13 +67,21 @@ class Detector(Flags, Protocol):
 
 
 class Upscaler(Flags, Protocol):
-    """Enlarges a picture."""
+    """Enlarges a picture.
+
+    Four more flags may be left out. *tiled*: ``upscale`` also takes *resources* (:class:`imgedit.jobs.Resources`),
+    works in tiles and keeps the memory target; left out: it does not. *invents*: it adds what the picture does not
+    hold, so that its result is taken back where the hint says that the picture was invented already; left out: it does.
+    *own*: names of options that ``upscale`` takes besides, as the stage spells them; each is given only where a user
+    gave it. *hinted*: ``upscale`` also takes *hint*, (rows, columns) uint8 or None: what it shall not learn from is
+    below 255.
+    """
 
     #: the scale of the model itself; None when any scale is native
     native_scale: ClassVar[int | None]
     bit_depths: ClassVar[tuple[int, ...]]
 
-    def upscale(self, pixels: Pixels, rows: int, columns: int, *, sharpen: float) -> Pixels:
+    def upscale(self, pixels: Pixels, rows: int, columns: int, *, sharpen: float) -> Pixels | Enlarged:
         """Return *pixels* enlarged to *rows* × *columns*, same dtype, centre-aligned.
 
         *pixels*: (rows, columns, 3), or 4 with straight alpha as the last channel; *sharpen*: 0…1.
@@ -82,4 +94,24 @@ class Encoder(Flags, Protocol):
 
     def encode(self, pixels: Pixels) -> LatentStats:
         """Return the latent statistics of (rows, columns, 3) *pixels*."""
+        ...
+
+
+class Synthesizer(Flags, Protocol):
+    """Invents what a prompt says where the mask is, on crops of the model's size."""
+
+    def geometry(self, sampling: Sampling) -> Geometry:
+        """Return what the model asks of crops; reads its configuration, not its weights."""
+        ...
+
+    def most(self, sampling: Sampling, rows: int, columns: int) -> int:
+        """Return how many crops of this size may go through the model at once within the memory target, at least 1."""
+        ...
+
+    def synthesize(self, sampling: Sampling, crops: Sequence[Crop]) -> list[Synthesized]:
+        """Return one result for each of *crops*, all of one size; none depends on what else is in the list."""
+        ...
+
+    def model(self, sampling: Sampling) -> Mapping[str, str]:
+        """Return what identifies the model for the record of a step: id, revision, digests of its weights."""
         ...

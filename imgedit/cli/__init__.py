@@ -11,13 +11,27 @@ import click
 
 from imgedit import __version__, registry
 from imgedit.cli import talk
-from imgedit.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_MEMORY, EXIT_PIPE, EXIT_USAGE, ImgeditError, nearest
+from imgedit.errors import (
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_MEMORY,
+    EXIT_PIPE,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    ImgeditError,
+    nearest,
+)
 
 #: commands that are not stages: module of this package → summary for the list of commands
 _OWN = {
     "backends": "List methods and models: what is here, what is missing and what to type.",
+    "calibrate": "Measure what a diffusion model expects of its latents.",
+    "calibrate-prompts": "Fit a map from one model's text encoders to another's.",
     "completion": "Print the completion script for a shell.",
     "info": "Say what is known of pictures.",
+    "models": "Fetch, list, check and remove models.",
+    "replay": "Do the recorded steps of a picture again, and compare.",
+    "profile": "Measure the memory and speed of an upscaler over sizes and tiles.",
     "run": "Run the steps of a pipeline file.",
 }
 
@@ -32,7 +46,7 @@ class Commands(click.Group):
         if name in _OWN:
             import importlib
 
-            found: click.Command = importlib.import_module(f"imgedit.cli.{name}").command
+            found: click.Command = importlib.import_module(f"imgedit.cli.{name.replace('-', '_')}").command
             return found
         from imgedit.cli.command import for_stage
 
@@ -108,7 +122,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrapped = FileError(f"{error.filename or 'standard output'}: {error.strerror or error}", talk.IO_HINT)
         talk.error(wrapped)
         return wrapped.exit_code
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ImportError) and not (error.name or "").startswith("imgedit"):
+            talk.say("error", f"a package is broken here: {error}")
+            talk.say("hint", "pip install --force-reinstall 'imgedit[models]'")
+            return EXIT_UNAVAILABLE
         import traceback
 
         traceback.print_exc()

@@ -29,7 +29,7 @@ def _backends(json: bool) -> int:
 
 def _state(kind: str, name: str) -> dict[str, Any]:
     try:
-        found = registry.backend_class(kind, name)
+        found = registry.listed_class(kind, name)
     except ImgeditError as error:  # a broken plugin must not hide the others
         return {"here": False, "summary": error.message, "missing": [], "hint": error.hint}
     lacking = registry.missing(found)

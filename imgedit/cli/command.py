@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgedit import registry
+from imgedit.param import FILES
 from imgedit.stage import Param, Stage
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _METAVARS = {
     "limits": "NAME=X",
     "picture": "FILE|@NAME",
     "tone": "FILE|@NAME",
+    "file": "FILE",
+    "model": "MODEL",
 }
 
 
@@ -41,10 +44,21 @@ def for_stage(stage: Stage) -> click.Command:
     return click.Command(
         stage.name,
         callback=callback,
-        params=[inputs(), *options, *explanation(stage), *shared_options()],
+        params=[
+            inputs(),
+            *options,
+            *explanation(stage),
+            *(model_options() if _models(stage) else ()),
+            *shared_options(),
+        ],
         help=head + "\n\n" + (body.strip() + "\n\n" + _MORE.get(stage.name, "")).strip(),
         short_help=head,
     )
+
+
+def _models(stage: Stage) -> bool:
+    """Return whether a stage has a backend that runs models from files or the Hub."""
+    return stage.backend is not None and stage.backend[0] in ("diffusion", "upscale")
 
 
 def option(param: Param, words: Sequence[str] = ()) -> click.Option:
@@ -90,7 +104,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg]
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        if self.kind in ("picture", "tone"):
+        if self.kind in FILES:
             return [CompletionItem(incomplete, type="file")]
         return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
@@ -144,6 +158,19 @@ def keep_going() -> click.Option:
     return click.Option(["--keep-going"], is_flag=True, help="Go on after a picture that fails; exit 3 at the end.")
 
 
+def model_options() -> list[click.Parameter]:
+    """Return the options of all commands that use models from files."""
+    return [
+        click.Option(["--offline"], is_flag=True, help="Use no network: only models that are here."),
+        click.Option(
+            ["--cache-dir"],
+            metavar="FOLDER",
+            type=click.Path(readable=False),
+            help="Where models from the Hub are kept, instead of the Hub's own cache.",
+        ),
+    ]
+
+
 def shared_options(*, output: bool = True) -> list[click.Parameter]:
     """Return the options that every command with pictures has."""
     found = [
@@ -176,6 +203,12 @@ def shared_options(*, output: bool = True) -> list[click.Parameter]:
                 metavar="OUTPUT",
                 type=click.Path(readable=False),
                 help="A PNG file, a folder, or - (the default).",
+            ),
+            click.Option(
+                ["--keep"],
+                metavar="FOLDER",
+                type=click.Path(readable=False),
+                help="Keep the result of every step too: FOLDER/NAME.01-STEP.png and on.",
             ),
             keep_going(),
             click.Option(["--strict"], is_flag=True, help="Latents that move more than a step declares fail (exit 1)."),

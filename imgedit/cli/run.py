@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgedit.cli.command import inputs, shared_options
+from imgedit.cli.command import inputs, model_options, shared_options
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -24,13 +24,14 @@ def _run(pipeline: str, dry_run: bool, **options: Any) -> int:
     from imgedit import pipeline as pipelines
     from imgedit.cli import sinks, talk
     from imgedit.cli.sources import expand
-    from imgedit.cli.start import run_calls
+    from imgedit.cli.start import configure, run_calls
 
     talk.listen(quiet=options["quiet"], verbose=options["verbose"])
+    configure(options)
     found = pipelines.find(pipeline)
     for setting in options["set"]:
         found = found.override(setting)
-    for name in found.resources:
+    for name in found.unused:
         logging.getLogger("imgedit").warning(f"{pipeline}: no step of it uses resources: {name}")
     asked = bool(options["inputs"]) or options["files0_from"] is not None
     sources = []
@@ -42,6 +43,8 @@ def _run(pipeline: str, dry_run: bool, **options: Any) -> int:
             sinks.plan(options["output"], sources, json=options["json"])
         click.echo(found.to_yaml() + "".join(f"# {talk.printable(source.name)}\n" for source in sources), nl=False)
         return 0
+    if options["keep"] is None and found.keep is not None:
+        options["keep"] = str(found.folder / found.keep)
     return run_calls(found.calls, sources, options, found.folder, knows_input=True)
 
 
@@ -70,6 +73,7 @@ command = click.Command(
         inputs(),
         click.Option(["--set"], multiple=True, metavar="STEP.OPTION=X", help="Change an option of a step."),
         click.Option(["--dry-run"], is_flag=True, help="Print the plan, all options written out, and do nothing."),
+        *model_options(),
         *shared_options(),
     ],
 )

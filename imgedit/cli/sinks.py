@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,9 @@ from imgedit.cli.sources import Source
 from imgedit.describe import described
 from imgedit.errors import FileError, UsageError
 from imgedit.frame import Frame, ImageInfo, Sidecar
+
+#: no longer names come out of metadata: with what is appended they fit into what file systems allow, 255 bytes
+MOST_BYTES = 120
 
 
 class Sink(Protocol):
@@ -85,15 +89,62 @@ class Folder:
         self.count = 0
 
     def put(self, frame: Frame, source: Source) -> None:
-        # never a name out of a sidecar: metadata is no path to write to
-        stem = self._number() if source.path is None else source.path.stem
-        codec.write_file(frame, self.folder / f"{stem}.png")
+        codec.write_file(frame, self.folder / f"{self.stem(source)}.png")
+
+    def stem(self, source: Source) -> str:
+        """Return the name for the next frame of *source*: never one out of a sidecar, which is no path to write to."""
+        return self._number() if source.path is None else source.path.stem
 
     def _number(self) -> str:
         while True:
             self.count += 1
             if (stem := f"{self.count:06}") not in self.taken:
                 return stem
+
+
+class Kept:
+    """The result of every step: one file for each in *folder*, named after the picture, its number and the stage.
+
+    A picture that comes through a pipe is called as its record says, made safe, or has a number where that is silent.
+    """
+
+    def __init__(self, folder: Path, taken: Iterable[str] = ()) -> None:
+        self.folder = folder
+        # file systems may take names that differ in capitals for the same
+        self.taken = {stem.casefold() for stem in taken}
+        self.count = 0
+
+    def of(self, source: Source, first: Frame) -> Callable[[Frame], None]:
+        """Return what keeps the results of a frame of *source* as they are made; *first*: the frame as it was read."""
+        stem = self._free(first) if source.path is None else source.path.stem
+
+        def put(frame: Frame) -> None:
+            steps = frame.sidecar.steps
+            codec.write_file(frame, self.folder / f"{stem}.{len(steps):02}-{steps[-1].stage}.png")
+
+        return put
+
+    def _free(self, frame: Frame) -> str:
+        """Return the name for a frame of a stream, one that no other picture has."""
+        self.count += 1
+        image = frame.sidecar.image
+        wanted = safe_stem(image.source or "") if image else ""
+        stem, number = wanted or f"{self.count:06}", 1
+        while stem.casefold() in self.taken:
+            number += 1
+            stem = f"{wanted or f'{self.count:06}'}-{number}"
+        self.taken.add(stem.casefold())
+        return stem
+
+
+def safe_stem(name: str) -> str:
+    """Return a name out of metadata as one for a file, without folders and ending; "" where nothing is left of it.
+
+    What does not print, and what some file system refuses, becomes ``_``; none of `` .-`` comes first or last.
+    """
+    last = re.split(r"[/\\]", name)[-1].lstrip(" .-")
+    safe = "".join("_" if c in '<>:"|?*' or not c.isprintable() else c for c in Path(last).stem)
+    return safe.encode()[:MOST_BYTES].decode(errors="ignore").strip(" .-")
 
 
 class Difference:
@@ -133,6 +184,18 @@ def plan(output: str | None, sources: Sequence[Source], *, json: bool) -> Sink:
         raise UsageError(f"pictures go out as PNG, not as {path.suffix or 'a name without .png'}", _png(path))
     codec.check_writable(path)
     return File(path)
+
+
+def keeper(folder: str, sources: Sequence[Source]) -> Kept:
+    """Return what keeps the results of all steps in *folder*. FileError or UsageError before any work is done."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise FileError(f"there is no folder {codec.show(path)!r}", f"mkdir -p {codec.show(path)}")
+    stems: dict[str, Path] = {}
+    for source in sources:
+        if source.path is not None and stems.setdefault(source.path.stem, source.path) != source.path:
+            raise _clash(stems[source.path.stem], source.path)
+    return Kept(path, stems)
 
 
 def _print(text: str) -> None:

@@ -13,25 +13,6 @@ from typing import Any
 from imgedit import codec
 from imgedit.errors import FileError, ImgeditError, UsageError
 
-PICTURES = frozenset(
-    {
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-    }
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -108,7 +89,9 @@ def _one(name: str) -> list[Path | None]:
 def pictures(folder: Path) -> list[Path]:
     """Return the pictures in *folder*, sorted, without planes that lie beside their picture; none is a FileError."""
     try:
-        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != "." and p.is_file())
+        files = sorted(
+            p for p in folder.iterdir() if p.suffix.lower() in codec.PICTURES and p.name[0] != "." and p.is_file()
+        )
     except OSError as error:
         raise codec.file_error(error, folder, "read") from None
     found = [path for path in files if codec.picture_of(path) is None]

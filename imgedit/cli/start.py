@@ -21,12 +21,21 @@ from imgedit.stage import Stage
 def start(stage: Stage, options: Mapping[str, Any]) -> int:
     """Run one stage as a command and return the exit code."""
     talk.listen(quiet=options["quiet"], verbose=options["verbose"])
+    configure(options)
     given = given_params(stage, options)
     inputs = list(options["inputs"])
     if stage.name == "compare" and "reference" not in given and len(inputs) == 2:
         return _compare_pairs(stage, options, given, inputs)
     call = Call(stage, stage.check(given), stage.name)
     return run_calls([call], expand(inputs, options["files0_from"], keep_going=options["keep_going"]), options)
+
+
+def configure(options: Mapping[str, Any]) -> None:
+    """Do what --offline and --cache-dir say, where a command has them."""
+    if "offline" in options:
+        from imgedit import models
+
+        models.configure(offline=options["offline"], cache_dir=options["cache_dir"])
 
 
 def run_calls(
@@ -66,6 +75,7 @@ def batch(calls: Sequence[Call], sources: Sequence[Source], sink: sinks.Sink, op
         keep_going=options["keep_going"],
         strict=options.get("strict", False),
         quiet=options["quiet"],
+        keep=sinks.keeper(options["keep"], sources) if options.get("keep") is not None else None,
         deliver_verdicts=not isinstance(sink, sinks.Stream | sinks.File | sinks.Folder),
     )
 

@@ -52,9 +52,12 @@ def listen(*, quiet: bool, verbose: bool) -> None:
 
 
 @contextlib.contextmanager
-def progress(total: int | None, *, quiet: bool) -> Iterator[Progress]:
-    """Yield an object to be advanced; it shows a bar on a terminal only, and only for several pictures."""
-    if quiet or sys.stderr is None or not sys.stderr.isatty() or total == 1:
+def progress(total: int | None, *, quiet: bool, steps: bool = False) -> Iterator[Progress]:
+    """Yield an object to be advanced; it shows a bar on a terminal only, and only for several pictures.
+
+    *steps*: also for the steps within a picture, as they are told.
+    """
+    if quiet or sys.stderr is None or not sys.stderr.isatty() or (total == 1 and not steps):
         yield Progress(lambda: None)
         return
     from rich.console import Console
@@ -70,12 +73,18 @@ def progress(total: int | None, *, quiet: bool) -> Iterator[Progress]:
         transient=True,
     )
     with bar:
-        task = bar.add_task("pictures", total=total)
-        yield Progress(lambda: bar.advance(task))
+        task = bar.add_task("pictures", total=total, visible=total != 1)
+        within = bar.add_task("steps", total=None, visible=False)
+
+        def step(done: int, of: int) -> None:
+            bar.update(within, completed=done, total=of, visible=done < of)
+
+        yield Progress(lambda: bar.advance(task), step)
 
 
 class Progress:
-    """Counts finished pictures."""
+    """Counts finished pictures; *step*, where there is a bar, shows how many steps of one are done, of how many."""
 
-    def __init__(self, advance: Callable[[], None]) -> None:
+    def __init__(self, advance: Callable[[], None], step: Callable[[int, int], None] | None = None) -> None:
         self.advance = advance
+        self.step = step

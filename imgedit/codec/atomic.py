@@ -149,6 +149,19 @@ class Pending:
             self._named = None
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write *data* to *path*, which is then whole, or as it was before. Raises FileError."""
+    pending = Pending(path)
+    try:
+        pending.file.write(data)
+        pending.flush()
+        pending.commit()
+    except OSError as error:
+        raise file_error(error, path, "written") from None
+    finally:
+        pending.discard()
+
+
 def _mode(path: Path) -> int | None:
     """Return the rights of the file that *path* replaces, None for a new one; refuse what is no plain file."""
     try:

@@ -30,12 +30,41 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("imgedit")
 
+#: endings of the pictures that are looked for in folders
+PICTURES = frozenset(
+    {
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+    }
+)
+
 AnyPath = str | os.PathLike[str]
 
 #: a sidecar written here begins so
 _OURS = re.compile(rb'\s*\{\s*"schema"\s*:\s*"imgedit/')
 #: no reference to a plane beside is longer: name, NUL, digest
 _REFERENCE_BYTES = 32 + 1 + 71
+
+
+def stated_digest(path: AnyPath) -> str | None:
+    """Return the digest that the sidecar beside *path* states, unchecked; None where there is none that can be read."""
+    try:
+        found = _read_sidecar(Path(path), Limits())
+    except (DataError, FileError):
+        return None
+    return found.image.digest if found and found.image else None
 
 
 def sidecar_path(path: AnyPath) -> Path:

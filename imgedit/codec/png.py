@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from isal import isal_zlib
 
+from imgedit import spill
 from imgedit.codec import chunks
 from imgedit.codec.chunks import IEND, SIGNATURE, Source
 from imgedit.codec.limits import MIB, Limits, damaged, too_long
@@ -61,8 +62,8 @@ class _Pixels:
         self._have = 0
         self._row = 0
         size = (header.rows, header.columns)
-        self.pixels = np.empty(size if plane else (*size, 3), header.dtype)
-        self.alpha = np.empty(size, header.dtype) if colours.alpha else None
+        self.pixels = spill.empty(size if plane else (*size, 3), header.dtype)
+        self.alpha = spill.empty(size, header.dtype) if colours.alpha else None
         self._above = np.zeros(stride - 1, np.uint8)
 
     def feed(self, data: memoryview) -> None:

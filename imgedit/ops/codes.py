@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from imgedit.errors import UsageError, nearest
@@ -106,7 +107,7 @@ CODES: dict[str, Code] = {
     "IE112": Code(
         "warning",
         "edge across the hole",
-        "a strong edge crosses a hole {width:.0f} px wide: a smooth fill would break it",
+        "a strong edge crosses a hole {width:.0f} px wide: a fill may break it",
         "mask the strokes only: imgedit mask --fit glyph",
         "On two sides of the hole a step of the same colours runs into it, along the line that joins both. A fill that "
         "does not follow structure leaves a smear between them.",
@@ -177,7 +178,7 @@ CODES: dict[str, Code] = {
     "IE121": Code(
         "warning",
         "noisy context",
-        "the surroundings are noisy (standard deviation {sigma:.0f} levels): a smooth fill would show",
+        "the surroundings are noisy (standard deviation {sigma:.0f} levels): a fill without that noise would show",
         "look at the result; smooth the picture first where noise is not wanted",
         "Even the calmest parts round the hole vary from pixel to pixel, and alike at all scales, as noise does and "
         "texture does not. A fill without noise is seen as a smooth spot.",
@@ -193,13 +194,16 @@ CODES: dict[str, Code] = {
 }
 
 
-def explain(code: str) -> str:
-    """Return the documentation of *code*, or a list of all codes where it is empty. UsageError for an unknown one."""
+def explain(code: str, codes: Mapping[str, Code] = CODES, of: str = "preflight") -> str:
+    """Return the documentation of *code*, one of *codes* that the stage *of* may find, or the list of all for "".
+
+    UsageError for an unknown one.
+    """
     if not code:
-        return "\n".join(f"{name}  {known.severity:<7}  {known.title}" for name, known in CODES.items())
-    found = CODES.get(code.upper())
+        return "\n".join(f"{name}  {known.severity:<7}  {known.title}" for name, known in codes.items())
+    found = codes.get(code.upper())
     if found is None:
-        raise UsageError(f"preflight has no code {code!r}", nearest(code.upper(), CODES))
+        raise UsageError(f"{of} has no code {code!r}", nearest(code.upper(), codes))
     head = f"{code.upper()}: {found.title} ({found.severity})"
     says = re.sub(r"\{[^}]*\}", "…", found.message)
     return f"{head}\n\n{found.why}\n\nSays: {says}\nTry: {found.hint}"

@@ -52,22 +52,23 @@ def flat(pixels: Pixels, mask: Plane) -> tuple[Pixels, float]:
     full, unit = (255, 1) if pixels.dtype.itemsize == 1 else (65535, 257)
     centre = (rows.mean(), columns.mean())
     scale = max(hole.shape)
-    places = _plane_terms(rows, columns, centre, scale)
+    places = plane_terms(rows, columns, centre, scale)
     # a large ring says no more than an even sample of it
     sample = slice(None, None, len(rows) // MOST_SAMPLES + 1)
-    planes = np.stack([_robust(places[sample], values[sample, c], 0.5 * unit) for c in range(3)], axis=1)
+    planes = np.stack([robust(places[sample], values[sample, c], 0.5 * unit) for c in range(3)], axis=1)
     residual = float(np.sqrt(np.mean(np.square(values - places @ planes)))) / unit
     inside = np.nonzero(hole)
-    surface = _plane_terms(inside[0], inside[1], centre, scale) @ planes
+    surface = plane_terms(inside[0], inside[1], centre, scale) @ planes
     out[box][inside] = np.rint(np.clip(surface, 0, full)).astype(pixels.dtype)
     return out, residual
 
 
-def _plane_terms(rows: Any, columns: Any, centre: tuple[float, float], scale: int) -> NDArray[np.float64]:
+def plane_terms(rows: Any, columns: Any, centre: tuple[float, float], scale: int) -> NDArray[np.float64]:
+    """Return (n, 3): what the three coefficients of a plane are multiplied by at *rows* and *columns*."""
     return np.stack([np.ones(len(rows)), (rows - centre[0]) / scale, (columns - centre[1]) / scale], axis=1)
 
 
-def _robust(places: NDArray[np.float64], values: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+def robust(places: NDArray[np.float64], values: NDArray[np.float64], least: float) -> NDArray[np.float64]:
     """Fit *values* by *places* with Tukey's biweight (tuning 4.685; Huber, "Robust Statistics", 1981, chapter 7)."""
     fit = np.linalg.lstsq(places, values, rcond=None)[0]
     for _ in range(5):

@@ -31,7 +31,9 @@ MULTIPLE = 8
 #: no pixel of the network's result depends on anything further away, in pixels: the overlap of tiles
 REACH = 80
 #: tiles of the network without their overlap, pixels
-TILE = 256
+TILE = 512
+#: pixels of a hole up to which the network looks twice
+TWICE = 20_000
 #: pixels over which the fills are compared
 AGREE = 7
 #: pieces of a picture that are worked on at once, pixels, and what is shown round them to the fills as well: both
@@ -103,15 +105,18 @@ def fills(pixels: Pixels, mask: Plane) -> tuple[Floats, ...]:
 def mixed(given: tuple[Floats, ...], mask: Plane, network: Network) -> Floats:
     """Return (rows, columns, 3) float32 levels: the network's result where *mask* > 0, *given*[0] elsewhere.
 
-    The mean of what it makes of the picture and of the picture turned by half, whose errors differ.
+    For holes of up to TWICE pixels, the mean of what it makes of the picture and of the picture turned by half, whose
+    errors differ.
     """
     rows, columns = mask.shape
     edge = ((0, -rows % MULTIPLE), (0, -columns % MULTIPLE), (0, 0))
     stack = np.pad(np.dstack([*given, mask]).astype(np.float32), edge, mode="edge")
     unknown = np.pad(mask, edge[:2])
-    back = _once(np.ascontiguousarray(stack[::-1, ::-1]), np.ascontiguousarray(unknown[::-1, ::-1]), network)
-    result = (_once(stack, unknown, network) + back[::-1, ::-1]) / 2
-    return _within(np.asarray(result[:rows, :columns], np.float32), given)
+    result = _once(stack, unknown, network)
+    if np.count_nonzero(mask) <= TWICE:
+        back = _once(np.ascontiguousarray(stack[::-1, ::-1]), np.ascontiguousarray(unknown[::-1, ::-1]), network)
+        result = np.asarray((result + back[::-1, ::-1]) / 2, np.float32)
+    return _within(result[:rows, :columns], given)
 
 
 def _within(result: Floats, given: tuple[Floats, ...]) -> Floats:

@@ -13,7 +13,11 @@ Plane = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 #: gradient energy that a fill shall have, as a share of that round the hole: from its own detail, and from another's
-OWN_SHARE, OTHER_SHARE = 0.8, 0.6
+OWN_SHARE, OTHER_SHARE = 0.8, 0.55
+#: and on even ground, where all detail is noise and a fill errs by as much as it has
+EVEN_SHARE = 0.3
+#: there, the gradient energy of the ring is at most this times its median: noise has 1.4, edges do not count
+EVEN_LIMIT = 3.0
 #: pixels round the hole that are looked at, and those next to it that are not: they may be antialiased
 RING, CLEAR = 12, 1
 #: detail is what a Gaussian of this standard deviation takes away, pixels: a fill's own, and another's
@@ -34,11 +38,11 @@ def sharpened(filled: Floats, mask: Plane) -> Floats:
     return _with_detail(filled, detail, mask > 0, OWN_SHARE, OWN_MOST)
 
 
-def lively(smooth: Pixels, other: Pixels, mask: Plane) -> Pixels:
+def lively(smooth: Pixels, other: Pixels, mask: Plane, *, even: bool = False) -> Pixels:
     """Return *smooth* with as much of the detail of *other* as brings its gradients up to those round the hole.
 
     *smooth*, *other*: (rows, columns, 3), both uint8 or both uint16, the same picture filled in two ways where *mask*
-    (rows, columns) is above 0; elsewhere nothing changes.
+    (rows, columns) is above 0; elsewhere nothing changes. On *even* ground *smooth* is right but for its noise.
     """
     out = smooth.copy()
     x, y, width, height = cv2.boundingRect(mask)
@@ -47,26 +51,35 @@ def lively(smooth: Pixels, other: Pixels, mask: Plane) -> Pixels:
     hole = mask[box] > 0
     if width:
         first, second = smooth[box].astype(np.float32), other[box].astype(np.float32)
-        coarse = first + np.float32(MIXED) * (second - first)
+        coarse = first if even else first + np.float32(MIXED) * (second - first)
         detail = second - cv2.GaussianBlur(second, (0, 0), OTHER)
-        result = _with_detail(coarse, detail, hole, OTHER_SHARE, OTHER_MOST)[hole]
+        share, limit = (EVEN_SHARE, EVEN_LIMIT) if even else (OTHER_SHARE, np.inf)
+        result = _with_detail(coarse, detail, hole, share, OTHER_MOST, limit)[hole]
         out[box][hole] = np.rint(np.clip(result, 0, np.iinfo(smooth.dtype).max))
     return out
 
 
-def _with_detail(coarse: Floats, detail: Floats, hole: NDArray[np.bool_], share: float, most: float) -> Floats:
+def _with_detail(
+    coarse: Floats, detail: Floats, hole: NDArray[np.bool_], share: float, most: float, limit: float = np.inf
+) -> Floats:
     """Return *coarse* with so much *detail* in the *hole* as gives it *share* of the gradients round it."""
     detail = np.where(hole[..., None], detail, np.float32(0))
-    return np.asarray(coarse + _amount(coarse, detail, hole, share, most) * detail)
+    return np.asarray(coarse + _amount(coarse, detail, hole, share, most, limit) * detail)
 
 
-def _amount(coarse: Floats, detail: Floats, hole: NDArray[np.bool_], share: float, most: float) -> np.float32:
-    """Return t such that *coarse* + t·*detail* has *share* of the mean squared gradient round the *hole*, 0…*most*."""
+def _amount(
+    coarse: Floats, detail: Floats, hole: NDArray[np.bool_], share: float, most: float, limit: float
+) -> np.float32:
+    """Return t such that *coarse* + t·*detail* has *share* of the mean squared gradient round the *hole*, 0…*most*.
+
+    Of squared gradients whose mean is above *limit* times their median, that counts instead.
+    """
     ring = beside(hole, RING, CLEAR)
     if not ring.any():
         return np.float32(0)
     a, b = _gradient(coarse), _gradient(detail)
-    wanted = share * float(sum(np.square(part)[ring].mean() for part in a))
+    energy = sum(np.square(part)[ring] for part in a)
+    wanted = share * min(float(np.mean(energy)), limit * float(np.median(energy)) if limit < np.inf else np.inf)
     # a quadratic in t: the energy of detail, twice the product, and what is missing
     two, one, none = (float(sum((p * q)[hole].mean() for p, q in zip(*pair))) for pair in ((b, b), (a, b), (a, a)))
     if none >= wanted or two < 1e-6:

@@ -32,7 +32,7 @@ TILE = 48  # patches of one tile share their candidates
 WINDOW = 32  # pixels beyond a tile that are searched; more found nothing better
 NEAREST = 16  # patches that are averaged
 FEW = 256  # candidates below which the window is widened
-MANY = 12_000  # candidates above which an even sample of them is taken
+MANY = 3000  # candidates above which an even sample of them is taken; twice as many found nothing better
 KNOWN, GUESSED = 8, 1  # weights of known and of guessed pixels in the comparison
 STEP = 4  # levels per unit of the comparison: more units would not fit below 2²⁴
 SHIFT = 0.8  # share of a difference of level that is forgiven, and moved away
@@ -124,12 +124,19 @@ class _Search:
             # every second patch, as on a chessboard, is as good on average; under a lattice all may lie on one colour
             thinned = found[(cy + cx) % 2 == 0]
             found = thinned if len(thinned) >= FEW else found
-        return np.asarray(found[:: len(found) // MANY + 1])
+        count = min(len(found), MANY)
+        return np.asarray(found[np.arange(count) * len(found) // count])
+
+    def _of(self, values: Floats, centres: Index) -> Floats:
+        """Return (…, pixels, 4), the *values* (pixels of the picture, 4) in the patches round *centres*."""
+        # row by row of a patch: far fewer and longer pieces than pixel by pixel
+        rows = np.lib.stride_tricks.sliding_window_view(values.reshape(-1), 4 * SIDE)[::4]
+        found: Floats = rows[centres[..., None] + self.offsets[::SIDE]]
+        return found.reshape(*centres.shape, SIDE * SIDE, 4)
 
     def _nearest(self, place: Index, candidates: Index) -> tuple[Index, Floats]:
         """Return the nearest candidates of each patch, best first, and their mean squared differences."""
-        theirs = self.features[candidates[:, None] + self.offsets]
-        own = self.features[place[:, None] + self.offsets]
+        theirs, own = self._of(self.features, candidates), self._of(self.features, place)
         weight = self.weights[place[:, None] + self.offsets]
         total = weight.sum(axis=1, keepdims=True)
         left = own * (-2 * weight[..., None])
@@ -151,24 +158,24 @@ class _Search:
 
     def _averaged(self, place: Index, near: Index, cost: Floats) -> tuple[Index, Floats, Floats, Floats]:
         count, pixels = len(place), len(self.offsets)
-        patches = self.levels[near[..., None] + self.offsets]
-        target = self.levels[place[:, None] + self.offsets][:, None]
+        patches = self._of(self.levels, near)
+        difference = self._of(self.levels, place)[:, None] - patches
         known = self.known[place[:, None] + self.offsets]
         seen = known.sum(axis=1)
-        share = known / np.maximum(seen, 1)[:, None]
-        difference = target - patches
-        # the shift that the comparison forgave
-        shift = np.matmul(share[:, None, None], difference)
-        shift *= SHIFT
-        patches += shift
-        difference -= shift
+        share = (known / np.maximum(seen, 1)[:, None])[:, None, None]
+        # of what each is off by on average, the comparison forgave a part
+        off = np.matmul(share, difference)
         np.square(difference, out=difference)
-        error = np.matmul(share[:, None, None], difference).sum(axis=(2, 3))
-        single = patches[np.arange(count), error.argmin(axis=1)]
+        error = np.matmul(share, difference) - SHIFT * (2 - SHIFT) * np.square(off)
+        best = error.sum(axis=(2, 3)).argmin(axis=1)
+        shift = SHIFT * off
+        every = np.arange(count)
+        single = patches[every, best] + shift[every, best]
         least = cost[:, :1]
         similar = np.exp((least - cost) / (least + 4))
         similar /= similar.sum(axis=1, keepdims=True)
         mean = np.matmul(similar[:, None], patches.reshape(count, -1, 4 * pixels)).reshape(count, pixels, 4)
+        mean += np.matmul(similar[:, None], shift[:, :, 0])
         # a patch that saw more and found better is believed more, most in its middle
         weight = 4 * np.log(seen / pixels + 0.02)[:, None] - np.log(least + 2) + self.close
         return place, mean, single, weight

@@ -66,13 +66,17 @@ class Votes:
         The fourth value of each pixel is overwritten.
         """
         patches[..., 3] = 1
-        for number, offset in enumerate(self.square.offsets):
-            where = place + offset
-            own, most = weight[:, number], self.most[where]
-            more = np.maximum(own, most)
-            old = self.sums[where] * np.exp(most - more)[:, None]
-            self.sums[where] = old + patches[:, number] * np.exp(own - more)[:, None]
-            self.most[where] = more
+        where = (place[:, None] + self.square.offsets).ravel()
+        first, last = int(where.min()), int(where.max()) + 1
+        most, sums = self.most[first:last], self.sums[first:last]
+        before = most.copy()
+        np.maximum.at(most, where - first, weight.ravel())
+        voted = most > -np.inf
+        sums[voted] *= np.exp(before[voted] - most[voted])[:, None]
+        share = np.exp(weight.ravel() - self.most[where])
+        for channel in range(4):
+            values = patches[..., channel].ravel() * share
+            sums[:, channel] += np.bincount(where - first, values, last - first)
 
     def result(self, otherwise: Floats) -> Floats:
         """Return the weighted means (rows, columns, 4); *otherwise* where nobody voted. The fourth value is open."""
@@ -87,7 +91,7 @@ def closed(values: Floats, levels: Floats, hole: Flags) -> Floats:
     What *levels* and *values*, both (rows, columns, 4), differ by on the pixels round the hole is spread over it by
     the Laplace equation and added (Pérez, Gangnet, Blake, "Poisson image editing", 2003, eq. 10).
     """
-    scale, middle = 100, 32_000
+    scale, middle = 20, 32_000
     given: Any = (levels[..., :3] - values[..., :3]) * scale
     given = np.clip(np.rint(given, out=given) + middle, 0, 65535).astype(np.uint16)
     spread = harmonic(given, hole.view(np.uint8)).astype(np.float32)

@@ -36,7 +36,7 @@ def taps(source: int, result: int, sharpen: float) -> tuple[NDArray[np.int64], N
     first, rest = np.divmod(number, 2 * result)
     fraction = rest / (2 * result)
     offsets = np.arange(1 - _LOBES, _LOBES + 1)
-    weights = _lanczos(offsets - fraction[:, None])
+    weights = lanczos(offsets - fraction[:, None])
     weights /= weights.sum(axis=1, keepdims=True)
     filtered = np.zeros((result, weights.shape[1] + 2 * _FILTER))
     for at, factor in enumerate(prefilter(source, result, sharpen)):
@@ -61,8 +61,8 @@ def prefilter(source: int, result: int, sharpen: float) -> NDArray[np.float64]:
     for at in range(count):
         centre = (at + 0.5) * scale - 0.5
         outputs = np.arange(np.ceil(centre - 2 * scale), np.floor(centre + 2 * scale) + 1)
-        down = _cubic((outputs - centre) / scale)
-        up = _lanczos((outputs[:, None] + 0.5) / scale - 0.5 - at - inputs)
+        down = cubic((outputs - centre) / scale)
+        up = lanczos((outputs[:, None] + 0.5) / scale - 0.5 - at - inputs)
         up /= up.sum(axis=1, keepdims=True)
         there_and_back += (down / down.sum()) @ up / count
     missing = -(there_and_back + there_and_back[::-1]) / 2
@@ -240,11 +240,12 @@ def _exact(weights: NDArray[np.float64], fraction: NDArray[np.float64]) -> NDArr
     return exact
 
 
-def _lanczos(t: NDArray[np.float64]) -> NDArray[np.float64]:
+def lanczos(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.abs(t) < _LOBES, np.sinc(t) * np.sinc(t / _LOBES), 0.0)
 
 
-def _cubic(t: NDArray[np.float64]) -> NDArray[np.float64]:
+def cubic(t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Keys' cubic (1981, a = −½) at *t* pixels from its middle."""
     t = np.abs(t)
     return np.where(t < 1, (1.5 * t - 2.5) * t * t + 1, np.where(t < 2, ((2.5 - 0.5 * t) * t - 4) * t + 2, 0.0))
 

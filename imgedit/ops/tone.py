@@ -57,23 +57,26 @@ def measure(pixels: NDArray[Any], mask: NDArray[np.uint8] | None = None) -> dict
     """
     if mask is not None and (mask.all() or not mask.any()):
         mask = None
-    counts = _histograms(pixels)
+    # of a picture in a file, all that is touched at once would be in memory at once: one way through it
+    taken: list[NDArray[Any]] = []
+    counts = _histograms(pixels, taken=taken)
     if mask is not None:
         x, y, width, height = cv2.boundingRect(mask)
         box = slice(y, y + height), slice(x, x + width)
         counts -= _histograms(pixels[box], mask[box])
+    sample = np.concatenate(taken) if mask is None else _lattice(pixels, mask)
     full = counts.shape[1] - 1
     levels = np.arange(full + 1, dtype=np.float64)
     total = counts.sum(axis=1)
     mean = counts @ levels / total
     std = np.sqrt(np.maximum(counts @ levels**2 / total - mean**2, 0))
-    colours = lab(_lattice(pixels, mask)).astype(np.float64)
+    lab_mean, lab_std = (np.ravel(v).astype(np.float64) for v in cv2.meanStdDev(lab(sample)[None]))
     return {
         "quantiles": tuple(_rounded(_quantiles(channel) / full) for channel in counts),
         "mean": _rounded(mean / full),
         "std": _rounded(std / full),
-        "lab_mean": _rounded(colours.mean(axis=0)),
-        "lab_std": _rounded(colours.std(axis=0)),
+        "lab_mean": _rounded(lab_mean),
+        "lab_std": _rounded(lab_std),
     }
 
 
@@ -104,9 +107,15 @@ def match(pixels: NDArray[Any], source: Tone, target: Tone, mode: Mode, strength
     return _look_up(pixels, tables)
 
 
-def _histograms(pixels: NDArray[Any], mask: NDArray[np.uint8] | None = None) -> NDArray[np.int64]:
-    """Return how often each level occurs per channel, (3, 256 or 65536), of all pixels or where *mask* > 0."""
+def _histograms(
+    pixels: NDArray[Any], mask: NDArray[np.uint8] | None = None, taken: list[NDArray[Any]] | None = None
+) -> NDArray[np.int64]:
+    """Return how often each level occurs per channel, (3, 256 or 65536), of all pixels or where *mask* > 0.
+
+    *taken*: gets the pixels of the lattice, in order.
+    """
     levels = 256**pixels.itemsize
+    grid = _grid(*pixels.shape[:2])
     counts = np.zeros((3, levels), np.int64)
     # OpenCV counts in float32: exact only below 2²⁴, so take bands
     step = max(1, _BAND // pixels.shape[1])
@@ -118,7 +127,18 @@ def _histograms(pixels: NDArray[Any], mask: NDArray[np.uint8] | None = None) -> 
             for channel in range(3):
                 found = cv2.calcHist([band], [channel], where, [levels], [0, levels])
                 counts[channel] += found.ravel().astype(np.int64)
+        if taken is not None:
+            first = grid[0].start + max(0, -(-(top - grid[0].start) // grid[0].step)) * grid[0].step
+            taken.append(pixels[first : top + step : grid[0].step, grid[1]].reshape(-1, 3))
     return counts
+
+
+def _grid(rows: int, columns: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a regular lattice of at most SAMPLE pixels."""
+    step = 1
+    while -(-rows // step) * -(-columns // step) > SAMPLE:
+        step += 1
+    return slice(min(step // 2, rows - 1), None, step), slice(min(step // 2, columns - 1), None, step)
 
 
 def _quantiles(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -169,15 +189,9 @@ def _look_up(pixels: NDArray[Any], tables: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def _lattice(pixels: NDArray[Any], mask: NDArray[np.uint8] | None) -> NDArray[Any]:
+def _lattice(pixels: NDArray[Any], mask: NDArray[np.uint8]) -> NDArray[Any]:
     """Return (n, 3) pixels of a regular lattice where *mask* is 0; all there are where the lattice meets none."""
-    rows, columns, _ = pixels.shape
-    step = 1
-    while -(-rows // step) * -(-columns // step) > SAMPLE:
-        step += 1
-    grid = slice(min(step // 2, rows - 1), None, step), slice(min(step // 2, columns - 1), None, step)
-    if mask is None:
-        return pixels[grid].reshape(-1, 3)
+    grid = _grid(*pixels.shape[:2])
     sample: NDArray[Any] = pixels[grid][mask[grid] == 0]
     return sample if len(sample) else np.asarray(pixels[mask == 0][:SAMPLE])
 

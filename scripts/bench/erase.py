@@ -152,7 +152,9 @@ def energy(pixels: Array) -> Array:
 
 def every_method() -> list[str]:
     """Return the names of all methods: ours by the registry, so that a new backend is in the table by itself."""
-    ours = [methods.PREFIX + name for name in registry.backend_names("fill")]
+    names = registry.backend_names("fill")
+    given = [name for name in names if getattr(registry.listed_class("fill", name), "takes_file", False)]  # weights
+    ours = [methods.PREFIX + name for name in names if name not in given]
     return [*ours, *(peer.name for peer in methods.PEERS)]
 
 

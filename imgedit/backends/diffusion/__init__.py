@@ -1,0 +1,1 @@
+"""Models that imagine what is hidden, by diffusion in a latent space."""

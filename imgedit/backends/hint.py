@@ -1,0 +1,58 @@
+"""The hint map: what was invented once is enlarged plainly, so that no upscaler sharpens it or invents upon it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgedit import spill
+from imgedit.ops import enlarge
+from imgedit.ops.bands import bands
+from imgedit.ops.resample import enlarge_plane
+
+#: input pixels round what was invented that plain enlarging is shown
+_MARGIN = 24
+#: output pixels at a time
+_BAND = 1 << 20
+
+
+def plain(pixels: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """Return *pixels* enlarged by Lanczos-3 within the local range, without sharpening: no contrast is added."""
+    result = spill.empty((rows, columns, pixels.shape[2]), pixels.dtype)
+    enlarge.enlarge(pixels, result, 0.0)
+    return result
+
+
+def obey(result: NDArray[Any], pixels: NDArray[Any], hint: NDArray[np.uint8]) -> float:
+    """Change *result*, which *pixels* were enlarged to, in place: towards :func:`plain` where *hint* says invented.
+
+    *hint*: (rows, columns) of *pixels*; 255 photographed, 0 invented, weights between. No pixel of the result whose
+    ground was all photographed changes by a bit. Returns the share of the result that changed its source, 0…1.
+    """
+    import cv2
+
+    rows, columns = result.shape[:2]
+    box = cv2.boundingRect((hint < 255).view(np.uint8))
+    if not box[2]:
+        return 0.0
+    x, y, width, height = box
+    down, across = rows // hint.shape[0], columns // hint.shape[1]
+    if (rows, columns) == (hint.shape[0] * down, hint.shape[1] * across):
+        # far from its edges a crop is enlarged as the whole is
+        top, left = max(0, y - _MARGIN), max(0, x - _MARGIN)
+        pixels, hint = (array[top : y + height + _MARGIN, left : x + width + _MARGIN] for array in (pixels, hint))
+        target = result[top * down :, left * across :][: hint.shape[0] * down, : hint.shape[1] * across]
+    else:
+        target = result
+    calm = plain(pixels, *target.shape[:2])
+    # the smallest of the hints that a pixel's ground belongs to
+    weight = enlarge_plane(hint, target.shape[0], target.shape[1], "min")
+    for band in bands(target.shape[0], target.shape[1], _BAND):
+        share = weight[band, :, None].astype(np.uint32)
+        if share.min() < 255:
+            mixed = target[band] * share + calm[band] * (255 - share)
+            target[band] = (mixed + 127) // 255
+    changed = (255 - weight).sum(dtype=np.float64) / (255 * rows * columns)
+    return round(float(changed), 6)

@@ -1,0 +1,380 @@
+"""Enlarging by diffusion: equal to diffusers' pipeline, windows without seams, any size, memory, wrong models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nets import real
+
+from imgedit import registry
+from imgedit.backends import memory
+from imgedit.backends.diffusion import _windows
+from imgedit.backends.hint import plain
+from imgedit.errors import DataError, ImgeditError, OutOfMemory, UsageError
+from imgedit.jobs import Resources
+from imgedit.ops import seams
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts/bench"))
+
+import upscale_diffusion as bench
+
+#: seam scores: 1 is none to be seen
+GATE = 1.3
+
+
+def smooth(rows: int, columns: int, dtype: Any = np.uint8) -> Any:
+    y, x = np.mgrid[:rows, :columns] / 32
+    waves = np.stack([np.sin(2 * x + y), np.cos(2 * y - x), np.sin(x * y)], axis=2)
+    return np.rint((0.5 + 0.35 * waves) * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def backend(small_models: Path) -> Any:
+    return registry.backend("upscale", f"diffusion:{small_models / 'x4-upscaler'}")
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all noise be 0: what an untrained model leaves of it would hide every seam."""
+    import diffusers.utils.torch_utils
+    import torch
+
+    def zeros(shape: Sequence[int], *, dtype: Any, **_: Any) -> Any:
+        return torch.zeros(tuple(shape), dtype=dtype)
+
+    monkeypatch.setattr(diffusers.utils.torch_utils, "randn_tensor", zeros)
+
+
+def enlarged(backend: Any, pixels: Any, scale: float = 4, *, steps: int = 2, **options: Any) -> Any:
+    resources = Resources(**{key: options.pop(key) for key in list(options) if key in Resources.__slots__})
+    rows, columns = (round(side * scale) for side in pixels.shape[:2])
+    return backend.upscale(pixels, rows, columns, own={"steps": steps, **options}, resources=resources)
+
+
+# --- windows -----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 40), st.integers(2, 16), st.integers(0, 20), st.sampled_from([1, 2, 8]))
+def test_windows_cover_everything_once(size: int, length: int, shared: int, step: int) -> None:
+    size, length = size * step, length * step
+    shared = min(shared, length - step)
+    axis = _windows.along(size, length, shared, step)
+    total, seen = np.zeros(size), np.zeros(size, int)
+    for start, weights in zip(axis.starts, axis.weights, strict=True):
+        assert start % step == 0
+        assert weights.min() > 0 and weights.shape == (axis.length,)
+        total[start : start + axis.length] += weights
+        seen[start : start + axis.length] += 1
+    assert np.allclose(total, 1, atol=1e-6)
+    assert seen.min() >= 1 and axis.length == min(size, length)
+    assert all(before + axis.length - start >= shared for before, start in zip(axis.starts, axis.starts[1:]))
+    assert len(axis.lines) == len(axis.starts) - 1
+
+
+# --- one window: diffusers' own pipeline --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("prompt", "seed", "size"), [("", 7, (32, 32)), ("an old brick wall", 3, (24, 32))])
+def test_one_window_equals_the_pipeline(
+    backend: Any, small_models: Path, prompt: str, seed: int, size: tuple[int, int]
+) -> None:
+    import diffusers
+    import torch
+    from PIL import Image
+
+    pipe = diffusers.StableDiffusionUpscalePipeline.from_pretrained(small_models / "x4-upscaler", local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (size[0] // 8, size[1] // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    other = pipe(
+        prompt=prompt,
+        image=Image.fromarray(pixels),
+        num_inference_steps=4,
+        generator=torch.Generator().manual_seed(seed),
+        output_type="np",
+    ).images[0]
+    assert 0.05 < other.std() < 0.45, "the reference must show something"
+    done = enlarged(backend, pixels.astype(np.uint16) * 257, steps=4, prompt=prompt, seed=seed)
+    assert done.notes["windows"] == 1 and done.notes["exact"] is True
+    assert np.abs(done.pixels / 65535 - other).max() < 1e-4
+    single = registry.backend("upscale", f"diffusion:{small_models / 'x4-upscaler.safetensors'}")
+    again = enlarged(single, pixels.astype(np.uint16) * 257, steps=4, prompt=prompt, seed=seed)
+    assert np.abs(again.pixels.astype(int) - done.pixels).max() <= 1
+
+
+def test_the_seed_alone_decides(backend: Any) -> None:
+    pixels = smooth(20, 26)
+    first, again, other = (enlarged(backend, pixels, seed=seed).pixels for seed in (5, 5, 6))
+    assert np.array_equal(first, again)
+    assert (first != other).mean() > 0.5
+
+
+# --- windows of a real model --------------------------------------------------------------------------------
+
+
+def test_windows_leave_no_seams_and_pieces_do(backend: Any, quiet: None) -> None:
+    pixels = smooth(48, 64, np.uint16)
+    done = enlarged(backend, pixels)
+    assert done.notes["windows"] == 6 and done.notes["exact"] is False
+    pieces = np.zeros_like(done.pixels)
+    for top in (0, 24):
+        for left in (0, 32):
+            part = enlarged(backend, np.ascontiguousarray(pixels[top : top + 24, left : left + 32])).pixels
+            pieces[4 * top : 4 * top + 96, 4 * left : 4 * left + 128] = part
+    lines = [96], [128]
+    assert seams.score(pieces, *lines) > GATE
+    assert seams.score(done.pixels, *lines) < GATE
+    assert done.notes["seam"] < GATE
+
+
+def test_windows_at_once_change_nothing(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imgedit.backends.upscale import _by_diffusion
+
+    pixels = smooth(40, 48, np.uint16)
+    one = enlarged(backend, pixels, seed=2).pixels
+    monkeypatch.setattr(_by_diffusion, "_AT_ONCE", {"cpu": 4})
+    four = enlarged(backend, pixels, seed=2).pixels
+    assert np.abs(one.astype(int) - four).max() <= 7  # 1e-4 of full scale
+
+
+# --- windows of a model whose answer is known ---------------------------------------------------------------
+
+
+class Known:
+    """A UNet that answers for each cell what it sees there; with *mean*, and what it sees on average."""
+
+    config = SimpleNamespace(block_out_channels=(8, 16))
+
+    def __init__(self, mean: float = 0.0) -> None:
+        self.mean = mean
+        self.seen: list[tuple[int, tuple[int, ...]]] = []
+        self.fail: Callable[[int, tuple[int, ...]], bool] = lambda *_: False
+
+    def __call__(self, shown: Any, t: Any, **_: Any) -> tuple[Any]:
+        self.seen.append((int(t), tuple(shown.shape)))
+        if self.fail(len(self.seen), tuple(shown.shape)):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1 byte")
+        return (shown[:, :4] - shown[:, 4:5] + self.mean * shown[:, 4:].mean(dim=(1, 2, 3), keepdim=True),)
+
+
+@pytest.fixture
+def known(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Return a function that draws latents of a picture by a Known with windows of a length and so many cells shared"""
+    import torch
+    from diffusers import DDIMScheduler
+
+    from imgedit.backends.diffusion import _enlarge
+    from imgedit.backends.diffusion._schedule import Schedule
+
+    model, _ = backend._backend._hold(Resources())
+    said = SimpleNamespace(tokens=torch.zeros(1, 77, 48))
+
+    def draw(unet: Known, length: int, shared: int, at_once: int = 1, size: tuple[int, int] = (40, 72)) -> Any:
+        monkeypatch.setattr(model, "unet", unet)
+        denoiser = _enlarge.Denoiser(model, length, shared, at_once)
+        picture = np.ascontiguousarray(smooth(*size).transpose(2, 0, 1) / np.float32(255))
+        schedule = Schedule(dict(DDIMScheduler(clip_sample=False).config), "ddim", 3, 1.0)
+        return denoiser.draw(picture, schedule, _enlarge.Words(said, said, 1.0), 4), denoiser  # type: ignore[arg-type]
+
+    yield draw
+
+
+def test_noise_and_blending_do_not_depend_on_the_windows(known: Callable[..., Any]) -> None:
+    whole, _ = known(Known(), 100, 0)
+    assert whole.shape == (4, 40, 72) and whole.std() > 0.1
+    for length, shared, at_once in ((16, 8, 1), (24, 4, 3), (32, 16, 16), (16, 0, 2)):
+        cut, denoiser = known(Known(), length, shared, at_once)
+        assert len(denoiser.lines[1]) >= 1
+        assert np.abs(cut - whole).max() < 1e-5
+
+
+def test_odd_sizes_are_filled_up(known: Callable[..., Any]) -> None:
+    whole, _ = known(Known(), 100, 0, size=(37, 71))
+    cut, _ = known(Known(), 16, 8, size=(37, 71))
+    assert whole.shape == (4, 37, 71)
+    assert np.abs(cut - whole).max() < 1e-5
+
+
+def test_what_windows_see_differently_is_blended(known: Callable[..., Any], quiet: None) -> None:
+    def steps(shared: int) -> Any:
+        made, denoiser = known(Known(mean=2.0), 24, shared)
+        picture = np.rint(32768 + 4000 * np.clip(made[:3], -8, 8)).astype(np.uint16).transpose(1, 2, 0)
+        return seams.score(picture, *denoiser.lines)
+
+    assert steps(12) < GATE < 2 < steps(0)
+
+
+def test_out_of_memory_keeps_the_steps_that_are_done(known: Callable[..., Any]) -> None:
+    size = (40, 120)
+    whole, _ = known(Known(), 120, 0, size=size)
+    unet = Known()
+    unet.fail = lambda number, shape: shape[0] > 1 or shape[3] > 40 or number == 9
+    made, denoiser = known(unet, 72, 8, 4, size=size)
+    # 4 at once, 2, 1, windows of half the size, and of a quarter in the second step
+    assert denoiser.halved == 4 and denoiser.length == 24
+    assert unet.seen[8][0] < unet.seen[0][0]
+    assert np.abs(made - whole).max() < 1e-5
+    order = [t for t, _ in unet.seen]
+    assert order == sorted(order, reverse=True) and len(set(order)) == 3
+
+
+def test_out_of_memory_at_the_smallest_window_ends(known: Callable[..., Any]) -> None:
+    unet = Known()
+    unet.fail = lambda *_: True
+    with pytest.raises(OutOfMemory) as error:
+        known(unet, 48, 16, 2)
+    assert error.value.exit_code == 75 and error.value.hint
+    other = Known()
+    other.fail = lambda *_: 1 // 0  # type: ignore[return-value]
+    with pytest.raises(ZeroDivisionError):
+        known(other, 48, 16, 2)
+
+
+# --- sizes, depth, alpha ------------------------------------------------------------------------------------
+
+
+def test_any_scale_comes_of_the_fourfold(backend: Any) -> None:
+    pixels = smooth(14, 18, np.uint16)
+    full = enlarged(backend, pixels)
+    assert full.notes["passes"] == 1
+    for scale in (1.5, 2, 3.3):
+        done = enlarged(backend, pixels, scale)
+        wanted = cv2.resize(full.pixels.astype(np.float32), done.pixels.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(done.pixels - wanted).max() <= 1.5
+    twice = enlarged(backend, smooth(5, 6), 7, steps=1)
+    assert twice.notes["passes"] == 2 and twice.pixels.shape == (35, 42, 3)
+    assert enlarged(backend, smooth(1, 1), steps=1).pixels.shape == (4, 4, 3)
+
+
+def test_depth_grey_and_alpha(backend: Any) -> None:
+    pixels = smooth(16, 20)
+    fine, coarse = enlarged(backend, pixels.astype(np.uint16) * 257).pixels, enlarged(backend, pixels).pixels
+    assert fine.dtype == np.uint16 and np.abs(fine / 257 - coarse).max() <= 0.51
+    made = enlarged(backend, np.repeat(pixels[..., :1], 3, axis=2)).pixels
+    assert (made == made[..., :1]).all()
+    alpha = np.zeros((16, 20, 1), np.uint8)
+    alpha[3:12, 5:15] = 255
+    seen = np.concatenate((pixels, alpha), axis=2)
+    hidden = seen.copy()
+    hidden[alpha[..., 0] == 0, :3] = (255, 0, 255)
+    one, two = (enlarged(backend, given).pixels for given in (seen, hidden))
+    assert np.array_equal(one, two)
+    assert np.array_equal(one[..., 3], plain(np.repeat(alpha, 3, axis=2), 64, 80)[..., 0])
+
+
+def test_the_hint_is_obeyed(backend: Any) -> None:
+    pixels = smooth(16, 20)
+    hint = np.full((16, 20), 255, np.uint8)
+    hint[:, :10] = 0
+    free = enlarged(backend, pixels).pixels
+    done = backend.upscale(pixels, 64, 80, own={"steps": 2}, hint=hint).pixels
+    assert np.array_equal(done[:, 44:], free[:, 44:])
+    assert np.array_equal(done[:, :36], plain(pixels, 64, 80)[:, :36])
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+def test_the_memory_target_is_planned_kept_and_recorded(backend: Any) -> None:
+    pixels = smooth(80, 100)
+    enlarged(backend, pixels, steps=1)
+    memory.give_back()
+    target = memory.resident() / 1e9 + 0.02
+    done = enlarged(backend, pixels, steps=1, memory_target_gb=target, coarse_tile=64)
+    found = done.notes["memory"]
+    assert found["planned_gb"] <= target and found["measured_gb"] <= 1.1 * target
+    roomy = enlarged(backend, pixels, steps=1, coarse_tile=64)
+    assert done.notes["window"] < roomy.notes["window"]
+    with pytest.raises(OutOfMemory) as error:
+        enlarged(backend, pixels, steps=1, memory_target_gb=0.05)
+    assert error.value.hint.startswith("--memory-target-gb ")
+
+
+# --- what is refused ----------------------------------------------------------------------------------------
+
+
+def refused(given: str) -> ImgeditError:
+    with pytest.raises(ImgeditError) as error:
+        registry.backend("upscale", given)
+    assert error.value.hint
+    return error.value
+
+
+def test_other_models_are_refused(small_models: Path, tmp_path: Path) -> None:
+    for kind in ("sd-inpaint", "sd.safetensors", "xl"):
+        error = refused(f"diffusion:{small_models / kind}")
+        assert isinstance(error, DataError) and "not for upscale" in error.message
+    error = refused(f"diffusion:{real('compact4', tmp_path)}")
+    assert isinstance(error, DataError)
+    error = refused(f"diffusion:{real('esrgan4', tmp_path)}")
+    assert isinstance(error, DataError) and "spandrel:esrgan4.safetensors" in error.hint
+    error = refused(f"spandrel:{small_models / 'x4-upscaler'}")
+    assert isinstance(error, DataError) and "upscale --backend diffusion:" in error.hint
+    assert refused("diffusion:nothing.safetensors").exit_code == 69
+    assert isinstance(refused("diffusion"), UsageError)
+
+
+@pytest.mark.parametrize(("part", "changes"), [("unet", {"in_channels": 8}), ("unet", {"num_class_embeds": None})])
+def test_models_that_enlarge_otherwise_are_refused(
+    small_models: Path, tmp_path: Path, part: str, changes: dict[str, Any]
+) -> None:
+    folder = tmp_path / "other"
+    for path in (small_models / "x4-upscaler").rglob("*"):
+        if path.is_file():
+            copy = folder / path.relative_to(small_models / "x4-upscaler")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    config = folder / part / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    error = refused(f"diffusion:{folder}")
+    assert isinstance(error, DataError) and "StableDiffusionUpscalePipeline" in error.message
+
+
+def test_others_have_no_prompt() -> None:
+    with pytest.raises(UsageError, match="--prompt"):
+        registry.backend("upscale", "lanczos").upscale(smooth(4, 4), 8, 8, own={"prompt": "a wall"})
+
+
+def test_from_the_shell(run: Callable[..., Any], small_models: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "in.png"), smooth(40, 30)[..., ::-1])
+    model = small_models / "x4-upscaler"
+    done = run("upscale", "in.png", "--backend", f"diffusion:{model}", "--scale", 3, "--steps", 2, "-o", "out.png")
+    assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(tmp_path / "out.png")).shape == (120, 90, 3)
+    step = json.loads((tmp_path / "out.png.json").read_text())["steps"][0]
+    assert step["notes"]["steps"] == 2 and step["notes"]["windows"] > 1
+    assert any("sha256:" in value for value in step["model"].values())
+
+
+# --- the benchmark ------------------------------------------------------------------------------------------
+
+
+def test_the_program_runs_with_a_small_model() -> None:
+    first, tiled, own = bench.run(full=False, side=40, steps=1, tiles=[None])
+    assert (first.windows, tiled.windows, own.windows) == (1, 4, 1)
+    assert first.speed == 1
+    assert min(row.per_minute for row in (first, tiled, own)) > 0
+    assert first.seam is None and tiled.seam is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(1200)
+def test_full_size_takes_less_memory_in_two_stages() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    table = bench.run(full=True, side=bench.FULL_SIDE, steps=20, tiles=[None])
+    for row in table:
+        print(row)
+    assert table[1].memory < 0.45
+    assert table[1].speed > 1
