@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imgedit.errors import UsageError
+from imgedit.errors import Unavailable, UsageError
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -244,3 +244,8 @@ def test_lms_without_its_package_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(_schedule, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match="needs scipy"):
         schedule("lms")
+
+
+def test_a_model_with_scalings_of_its_own_is_refused() -> None:
+    with pytest.raises(Unavailable, match="EDMEulerScheduler"):
+        schedule("ddim", _class_name="EDMEulerScheduler")

@@ -232,8 +232,14 @@ def _samplers(config: Mapping[str, Any], shares: Sequence[tuple[str, int, int]],
 def make(name: str, config: Mapping[str, Any]) -> Any:
     """Return the sampler *name* for a checkpoint whose scheduler has *config*.
 
-    What the checkpoint leaves open is set as latents need it: they are not cut off at ±1, as pixels would be.
+    What the checkpoint leaves open is set as latents need it: they are not cut off at ±1, as pixels would be. Raises
+    Unavailable for a checkpoint with scalings of its own (Karras et al. 2022, table 1), which these samplers lack.
     """
+    if str(config.get("_class_name")).startswith("EDM"):
+        raise Unavailable(
+            f"this model was made for samplers of the kind {config['_class_name']}, and imgedit has none",
+            "take another --model: imgedit models list",
+        )
     class_name, own = TABLE[name]
     package = _NEEDS.get(name)
     if package and find_spec(package) is None:
