@@ -9,8 +9,6 @@ torch depend on the number of threads, so weights agree between machines in qual
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import multiprocessing
 import sys
 import time
@@ -27,10 +25,10 @@ from torch.nn import functional
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
-from training import onnx_file  # noqa: E402
+from training import course, onnx_file  # noqa: E402
 from training.holes import fonts, hole  # noqa: E402
 from training.net import FILLS, Filler  # noqa: E402
-from training.scenes import SOURCES, Scenes, turned  # noqa: E402
+from training.scenes import Scenes, turned  # noqa: E402
 
 from imgedit.ops.learned import fills  # noqa: E402
 
@@ -38,9 +36,6 @@ Array = NDArray[Any]
 CANVAS = 192
 CROP = 128
 BATCH = 8
-RATE = 1e-3
-#: of the running mean of the weights, which is what is written
-DECAY = 0.999
 #: of the losses on gradients, on structure and on texture, against the one on pixels
 GRADIENT, STRUCTURE, TEXTURE = 0.3, 0.6, 0.1
 
@@ -153,31 +148,6 @@ def similarity(a: Tensor, b: Tensor) -> Tensor:
     return (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
 
 
-def train(net: Filler, samples: list[Sample], steps: int, seed: int, report: Any) -> Filler:
-    """Return the running mean of *net* while it was trained for *steps*; *report* is called now and then."""
-    mean = Filler()
-    mean.load_state_dict(net.state_dict())
-    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1, pct_start=0.04)
-    source = batches(samples, seed)
-    for step in range(1, steps + 1):
-        given, truth, holes = next(source)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            out = net(given)
-        value = loss(out.float(), given, truth, holes)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            decay = min(DECAY, step / (step + 10))
-            for kept, new in zip(mean.parameters(), net.parameters()):
-                kept.lerp_(new, 1 - decay)
-        report(step, float(value.detach()), mean)
-    return mean
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="the ONNX file to write; a note goes beside it as OUT.json")
@@ -191,7 +161,7 @@ def main() -> None:
     jobs = [(number, options.seed, leave_out) for number in range(options.scenes)]
     with multiprocessing.get_context("spawn").Pool() as pool:
         samples = pool.starmap(sample, jobs, chunksize=8)
-    say(f"{len(samples)} scenes in {time.time() - start:.0f} s")
+    course.say(f"{len(samples)} scenes in {time.time() - start:.0f} s")
     torch.set_num_threads(multiprocessing.cpu_count())
     torch.manual_seed(options.seed)
     net = Filler().to(memory_format=torch.channels_last)
@@ -200,29 +170,22 @@ def main() -> None:
     def report(step: int, value: float, _: Filler) -> None:
         recent.append(value)
         if step % 200 == 0 or step == options.steps:
-            say(f"step {step} of {options.steps}, loss {np.mean(recent[-200:]):.4f}, {time.time() - start:.0f} s")
+            course.say(
+                f"step {step} of {options.steps}, loss {np.mean(recent[-200:]):.4f}, {time.time() - start:.0f} s"
+            )
 
-    mean = train(net, samples, options.steps, options.seed, report)
-    used = [source._asdict() for source in SOURCES if source.file.rsplit(".", 1)[0] not in leave_out]
-    command = f"python scripts/train_filler.py {options.out.name} --steps {options.steps} --scenes {options.scenes}"
-    command += f" --seed {options.seed} --leave-out {' '.join(leave_out)}"
-    onnx_file.save(mean, options.out, {"licence": "Apache-2.0", "command": command})
-    note = {
-        "command": command.rstrip(),
-        "licence": "Apache-2.0",
-        "sha256": hashlib.sha256(options.out.read_bytes()).hexdigest(),
-        "parameters": sum(p.numel() for p in mean.parameters()),
-        "seed": options.seed,
-        "minutes": round((time.time() - start) / 60, 1),
-        "cores": multiprocessing.cpu_count(),
-        "torch": torch.__version__,
-        "photographs": used,
-    }
-    options.out.with_suffix(".onnx.json").write_text(json.dumps(note, indent=2, ensure_ascii=False) + "\n")
+    source = batches(samples, options.seed)
 
+    def value() -> Tensor:
+        given, truth, holes = next(source)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = net(given)
+        return loss(out.float(), given, truth, holes)
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    mean = course.train(net, Filler(), options.steps, value, report)
+    about = course.about("train_filler.py", options)
+    onnx_file.save(mean, options.out, about)
+    course.write_note(options, about, mean, start)
 
 
 if __name__ == "__main__":

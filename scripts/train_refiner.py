@@ -9,12 +9,10 @@ on the number of threads, so weights agree between machines in quality and not i
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +26,9 @@ from torch.nn import functional
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
+from training import course  # noqa: E402
 from training.refiner import Refiner, save  # noqa: E402
-from training.scenes import SOURCES, turned  # noqa: E402
+from training.scenes import turned  # noqa: E402
 from training.sharp import Sharp  # noqa: E402
 
 from imgedit.ops.enlarge import enlarge  # noqa: E402
@@ -39,9 +38,6 @@ Array = NDArray[Any]
 #: rows and columns of a small picture, and of a scene
 SMALL, CANVAS = 48, 192
 BATCH = 16
-RATE = 1e-3
-#: of the running mean of the weights, which is what is written
-DECAY = 0.999
 #: how often each scale is drawn
 SHARES = (0.4, 0.25, 0.35)
 #: of small pictures that are made by means over areas; the others by Pillow's bicubic
@@ -138,28 +134,6 @@ def charbonnier(values: Tensor) -> Tensor:
     return (values.square() + (0.5 / UNIT) ** 2).sqrt() - 0.5 / UNIT
 
 
-def train(net: Refiner, source: Iterator[Batch], steps: int, report: Callable[[int, float, Refiner], None]) -> Refiner:
-    """Return the running mean of *net* while it was trained for *steps*; *report* is called after each."""
-    mean = Refiner()
-    mean.load_state_dict(net.state_dict())
-    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1, pct_start=0.04)
-    for step in range(1, steps + 1):
-        batch = next(source)
-        value = loss(result(net, batch), batch)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            decay = min(DECAY, step / (step + 10))
-            for kept, new in zip(mean.parameters(), net.parameters()):
-                kept.lerp_(new, 1 - decay)
-        report(step, float(value.detach()), mean)
-    return mean
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="the ONNX file to write; a note goes beside it as OUT.json")
@@ -173,38 +147,29 @@ def main() -> None:
     jobs = [(number, options.seed, leave_out) for number in range(options.scenes)]
     with multiprocessing.get_context("spawn").Pool() as pool:
         drawn = [one for some in pool.starmap(samples, jobs, chunksize=8) for one in some]
-    say(f"{len(drawn)} samples of {options.scenes} scenes in {time.time() - start:.0f} s")
+    course.say(f"{len(drawn)} samples of {options.scenes} scenes in {time.time() - start:.0f} s")
     torch.set_num_threads(multiprocessing.cpu_count())
     torch.manual_seed(options.seed)
     net = Refiner().to(memory_format=torch.channels_last)
-    command = f"python scripts/train_refiner.py {options.out.name} --steps {options.steps} --scenes {options.scenes}"
-    command += f" --seed {options.seed} --leave-out {' '.join(leave_out)}"
-    about = {"licence": "Apache-2.0", "command": command.rstrip()}
+    about = course.about("train_refiner.py", options)
     recent: list[float] = []
 
     def report(step: int, value: float, mean: Refiner) -> None:
         recent.append(value)
         if step % 500 == 0 or step == options.steps:
-            say(f"step {step} of {options.steps}, loss {np.mean(recent[-500:]):.4f}, {time.time() - start:.0f} s")
+            course.say(
+                f"step {step} of {options.steps}, loss {np.mean(recent[-500:]):.4f}, {time.time() - start:.0f} s"
+            )
             save(mean, options.out, about)
 
-    mean = train(net, batches(drawn, options.seed), options.steps, report)
-    used = [source._asdict() for source in SOURCES if source.file.rsplit(".", 1)[0] not in leave_out]
-    note = {
-        **about,
-        "sha256": hashlib.sha256(options.out.read_bytes()).hexdigest(),
-        "parameters": sum(p.numel() for p in mean.parameters()),
-        "seed": options.seed,
-        "minutes": round((time.time() - start) / 60, 1),
-        "cores": multiprocessing.cpu_count(),
-        "torch": torch.__version__,
-        "photographs": used,
-    }
-    options.out.with_suffix(".onnx.json").write_text(json.dumps(note, indent=2, ensure_ascii=False) + "\n")
+    source = batches(drawn, options.seed)
 
+    def value() -> Tensor:
+        batch = next(source)
+        return loss(result(net, batch), batch)
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    mean = course.train(net, Refiner(), options.steps, value, report)
+    course.write_note(options, about, mean, start)
 
 
 if __name__ == "__main__":

@@ -110,10 +110,5 @@ def expected(path: Path) -> str | None:
     return name if _DIGEST.fullmatch(name) and path.readlink().parent.name == "blobs" else None
 
 
-def unfinished(id_: str) -> list[Path]:
-    """Return what downloads that were cut left behind; the next pull goes on from there."""
-    return sorted((repository(id_) / "blobs").glob("*.incomplete"))
-
-
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []

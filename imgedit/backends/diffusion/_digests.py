@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imgedit.errors import DataError, FileError
+from imgedit.models.weights import AGAIN
 
 #: part → its component in diffusers' layout, how its tensors begin there, and how in a single file
 _PARTS = {
@@ -25,7 +26,6 @@ _PARTS = {
     "text_encoder": ("text_encoder", ("",), ("cond_stage_model.", "conditioner.embedders.0.")),
     "text_encoder_2": ("text_encoder_2", ("",), ("conditioner.embedders.1.",)),
 }
-_AGAIN = "get it again: imgedit models pull ID, or copy the file anew"
 
 
 def parts(files: Mapping[str, Sequence[Path]]) -> dict[str, str]:
@@ -65,6 +65,6 @@ def _tensors(file: Path, prefixes: tuple[str, ...]) -> Iterator[bytes]:
                     if tensor.is_floating_point():  # positions are counted, not trained
                         yield hashlib.sha256(tensor.to(torch.float16).contiguous().numpy()).digest()
     except SafetensorError as error:
-        raise DataError(f"{file.name} is damaged: {error}", _AGAIN) from None
+        raise DataError(f"{file.name} is damaged: {error}", AGAIN) from None
     except OSError as error:
         raise FileError(f"{file.name} could not be read: {error}", "check the rights of the file") from None

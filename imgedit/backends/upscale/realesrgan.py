@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -66,7 +67,7 @@ class Realesrgan:
         return self._runner.enlarge(pixels, rows, columns, resources)
 
 
-class _Run:
+class _Run(ABC):
     """The network as tiles are run on it: 8 bits in, 8 bits out."""
 
     name = ""
@@ -77,8 +78,9 @@ class _Run:
         result = self._run(np.ascontiguousarray(levels))
         return np.ascontiguousarray(result.transpose(2, 0, 1), np.float32) / np.float32(255)
 
+    @abstractmethod
     def _run(self, pixels: Any) -> Any:
-        raise NotImplementedError
+        """Return (4 · rows, 4 · columns, 3) uint8 of (rows, columns, 3) uint8 *pixels*."""
 
 
 class _Package(_Run):
