@@ -888,9 +888,9 @@ def test_hostile_sidecars(text: bytes) -> None:
     "text", [b'"' + b'\\"' * 100_000, b'{"a": "' + b'\\"' * 100_000, b'["\\"", ' * 40_000], ids=short
 )
 def test_hostile_sidecars_take_no_time(text: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     refused(with_text(text))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize(("lists", "good"), [(46, True), (47, False), (200, False)])

@@ -552,10 +552,11 @@ LOOP = """
 import sys, itertools, numpy as np
 from imgedit.codec import write_file
 from imgedit.frame import Frame
-print("ready", flush=True)
 for number in itertools.count():
     pixels = np.full((300, 300, 3), number % 256, np.uint8)
     write_file(Frame(pixels, mask=pixels[..., 0].copy()), sys.argv[1])
+    if number == 0:
+        print("ready", flush=True)
 """
 
 

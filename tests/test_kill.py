@@ -18,8 +18,12 @@ from PIL import Image
 from imgedit import codec
 
 
-def kill_at_random_moments(tmp_path: Path, moments: int, how: signal.Signals) -> int:
-    """Kill a batch that overwrites its own results, again and again; return how many kills hit it running."""
+def kill_at_random_moments(tmp_path: Path, kills: int, how: signal.Signals) -> None:
+    """Kill a batch that overwrites its own results while it runs, as often as asked, and look at what is left.
+
+    How long the batch takes depends on what else the machine does; a batch that was done before the kill does not
+    count, and makes the next waits shorter.
+    """
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
@@ -30,12 +34,17 @@ def kill_at_random_moments(tmp_path: Path, moments: int, how: signal.Signals) ->
     subprocess.run(arguments, cwd=tmp_path, env=env, check=True)
     whole = time.perf_counter() - start
     rng = random.Random(3)
-    hits = 0
-    for _ in range(moments):
+    hits = missed = 0
+    while hits < kills:
         process = subprocess.Popen(arguments, cwd=tmp_path, env=env)
         time.sleep(rng.uniform(0.2, 1.0) * whole)
         process.send_signal(how)
-        hits += process.wait() != 0
+        if process.wait() == 0:
+            missed += 1
+            whole *= 0.95
+            assert missed < 50 + kills
+            continue
+        hits += 1
         for path in (tmp_path / "out").iterdir():
             if path.suffix == ".json":
                 json.loads(path.read_bytes())
@@ -43,17 +52,16 @@ def kill_at_random_moments(tmp_path: Path, moments: int, how: signal.Signals) ->
                 codec.read_file(path, codec.Limits())
         if how is signal.SIGTERM:
             assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
-    return hits
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_kills_leave_whole_files(tmp_path: Path, how: signal.Signals) -> None:
-    assert kill_at_random_moments(tmp_path, 8, how) > 0
+    kill_at_random_moments(tmp_path, 8, how)
 
 
 @pytest.mark.slow
 def test_a_hundred_kills_leave_whole_files(tmp_path: Path) -> None:
-    assert kill_at_random_moments(tmp_path, 100, signal.SIGKILL) > 50
+    kill_at_random_moments(tmp_path, 100, signal.SIGKILL)
 
 
 @pytest.mark.slow

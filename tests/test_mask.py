@@ -343,9 +343,9 @@ def test_letters_larger_than_the_search() -> None:
 
 def test_cost_follows_the_mask_and_not_the_picture() -> None:
     frame = Frame(np.zeros((3000, 4000, 3), np.uint8))
-    start = time.perf_counter()
+    start = time.process_time()
     mask(frame, rect=((3000, 2900, 300, 40),), fill_holes=True, close=3, dilate=3, grid=8, feather=4, min_area=5)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_glyph_does_not_change_the_picture() -> None:
