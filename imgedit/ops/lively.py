@@ -13,7 +13,7 @@ Plane = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 #: gradient energy that a fill shall have, as a share of that round the hole: from its own detail, and from another's
-OWN_SHARE, OTHER_SHARE = 0.8, 0.55
+OWN_SHARE, OTHER_SHARE = 0.8, 0.5
 #: and on even ground, where all detail is noise and a fill errs by as much as it has
 EVEN_SHARE = 0.3
 #: there, the gradient energy of the ring is at most this times its median: noise has 1.4, edges do not count

@@ -16,6 +16,8 @@ WEIGHTS = Path(__file__).parents[2] / "data" / "filler.onnx"
 MAX_THREADS = 4
 #: pixels from the middle of a hole to its edge, up to which it is a stroke
 STROKE = 24
+#: root mean square of the gradient round a hole, levels per pixel, below which detail is mostly noise
+CALM = 7.0
 
 
 class Learned:
@@ -34,7 +36,7 @@ class Learned:
 
     def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
         """Return *pixels* with the network's fill where *mask* > 0, wide holes with the detail of copied patches."""
-        from imgedit.ops.choice import deeper
+        from imgedit.ops.choice import deeper, roughness
         from imgedit.ops.exemplar import exemplar, way
         from imgedit.ops.learned import learned
         from imgedit.ops.lively import lively
@@ -45,7 +47,8 @@ class Learned:
             return Filled(out, "learned", "asked for", seamless=True)
         # far from its edge a network's fill is smooth
         inside = wide > 0
-        out[inside] = lively(out, exemplar(pixels, mask, seed), wide)[inside]
+        even = roughness(pixels, mask) < CALM
+        out[inside] = lively(out, exemplar(pixels, mask, seed), wide, even=even)[inside]
         why = f"asked for; deeper than {STROKE} pixels"
         if way(mask) == "reduced":
             why = f"{why}; very large: patches found at a reduced scale"
