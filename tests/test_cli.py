@@ -374,3 +374,16 @@ def test_a_closed_output_is_one_error(tmp_path: Path, photo: Path) -> None:
     for command in ("info in.png", "compare in.png in.png", "compare in.png in.png -o d.png"):
         done = subprocess.run(["bash", "-c", f"{program} {command} >&-"], cwd=tmp_path, capture_output=True)
         assert done.returncode == 74 and b"hint: " in done.stderr and b"Traceback" not in done.stderr, command
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("erase in.png --mask m.png", b"hint: imgedit mask PICTURE --from MASK | imgedit erase "),
+        ("erase in.png -o results", b"hint: -o results.png; or for a folder: mkdir results\n"),
+        ("erase in.png -o out.jpg", b"hint: -o out.png\n"),
+    ],
+)
+def test_what_other_programs_taught_leads_to_the_way_here(command: str, hint: bytes, photo: Path, run: Run) -> None:
+    result = run(*command.split())
+    assert result.returncode == 2 and hint in result.stderr

@@ -138,6 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _usage_hint(error: click.UsageError) -> str:
     ctx = error.ctx
     if isinstance(error, click.NoSuchOption) and ctx is not None:
+        if error.option_name == "--mask" and ctx.info_name in ("erase", "inpaint"):
+            # other programs have it; here a mask is a stage, and goes with its picture
+            return f"imgedit mask PICTURE --from MASK | imgedit {ctx.info_name} …"
         options = [name for param in ctx.command.get_params(ctx) for name in param.opts if name.startswith("--")]
         return nearest(error.option_name, options)
     return f"try `{ctx.command_path} --help`" if ctx is not None else "try `imgedit --help`"

@@ -205,7 +205,10 @@ def _print(text: str) -> None:
 
 
 def _png(path: Path) -> str:
-    return f"-o {path.with_suffix('.png')}" if path.name else "-o out.png"
+    if not path.name:
+        return "-o out.png"
+    folder = "" if path.suffix else f"; or for a folder: mkdir {codec.show(path)}"
+    return f"-o {path.with_suffix('.png')}{folder}"
 
 
 def _folder(folder: Path, sources: Sequence[Source]) -> Folder:
