@@ -5,10 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
-
 from imgedit import registry
-from imgedit.frame import Frame, ImageInfo, MaskInfo, ToneStats, plane_digest
+from imgedit.frame import Frame, ImageInfo, MaskInfo, ToneStats, plane_coverage, plane_digest
 
 #: the encoder that needs no weights, for the statistics of every step
 ENCODER = "pool8"
@@ -38,7 +36,7 @@ def described(frame: Frame, *, since: Frame | None = None, measure: bool = True,
             mask = replace(
                 frame.sidecar.mask or MaskInfo("", 0.0),
                 digest=plane_digest(frame.mask),
-                coverage=round(np.count_nonzero(frame.mask) / frame.mask.size, 6),
+                coverage=plane_coverage(frame.mask),
             )
     latents, tone = frame.sidecar.latents, frame.sidecar.tone
     if not measure:

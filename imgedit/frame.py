@@ -293,13 +293,24 @@ def plane_digest(plane: Plane) -> str:
     return "sha256:" + state.hexdigest()
 
 
-def _update(state: Any, array: Pixels) -> None:
-    # little-endian on every machine, so that digests travel
+def plane_coverage(plane: Plane) -> float:
+    """Return the share of the pixels of a plane that are above 0, rounded to 6 decimals."""
     import numpy as np
 
-    if array.dtype.itemsize > 1:
-        array = array.astype("<u2", copy=False)
-    state.update(np.ascontiguousarray(array).data.cast("B"))
+    from imgedit import spill
+
+    return round(sum(int(np.count_nonzero(part)) for part in spill.parts(plane)) / plane.size, 6)
+
+
+def _update(state: Any, array: Pixels) -> None:
+    import numpy as np
+
+    from imgedit import spill
+
+    for part in spill.parts(array):
+        # little-endian on every machine, so that digests travel
+        known = part.astype("<u2", copy=False) if part.dtype.itemsize > 1 else part
+        state.update(np.ascontiguousarray(known).data.cast("B"))
 
 
 def _fits(what: str, array: Any, size: tuple[int, ...], dtype: str) -> None:

@@ -38,15 +38,15 @@ class Pipeline:
         return [name for name in self.resources if not any(name in call.stage.params for call in self.calls)]
 
     def to_yaml(self) -> str:
-        """Return the pipeline as YAML with every parameter written out; :func:`parse` reads it back alike.
+        """Return the pipeline as YAML with every parameter that has a value; :func:`parse` reads it back alike.
 
         Relative files are written with their folder, so that the text can be kept anywhere.
         """
         steps = []
         for call in self.calls:
-            step: dict[str, Any] = {
-                call.stage.name: {p.option: self._written(p, call.params[p.name]) for p in call.stage.params.values()}
-            }
+            given = [(param, call.params[param.name]) for param in call.stage.params.values()]
+            options = {param.option: self._written(param, value) for param, value in given if value is not None}
+            step: dict[str, Any] = {call.stage.name: options}
             if call.id != call.stage.name:
                 step["id"] = call.id
             steps.append(step)

@@ -1,18 +1,22 @@
 """Train the network behind `upscale --backend hybrid` and write it as ONNX, with a note of how it was made.
 
-    python scripts/train_refiner.py OUT.onnx [--steps N] [--scenes N]
+    python scripts/train_refiner.py OUT.onnx [--steps N] [--more N] [--scenes N]
 
-Without options this is how the shipped file was made. The same seed draws the same scenes; sums inside torch depend
-on the number of threads, so weights agree between machines in quality and not in the last digit.
+Without options this is how the shipped file was made: a first course on scenes as they are; a second, with a block
+more, on patterns as fine as the pixels and on what cameras make too crisp; and the mean of what both came to. The same
+seed draws the same scenes; sums inside torch depend on the number of threads, so weights agree between machines in
+quality and not in the last digit.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +31,8 @@ from torch.nn import functional
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from training import course  # noqa: E402
-from training.refiner import Refiner, save  # noqa: E402
+from training.fine import Fine  # noqa: E402
+from training.refiner import Refiner, between, grown, save  # noqa: E402
 from training.scenes import turned  # noqa: E402
 from training.sharp import Sharp  # noqa: E402
 
@@ -44,6 +49,12 @@ SHARES = (0.4, 0.25, 0.35)
 AREAS = 0.12
 #: of the loss on gradients, against the one on pixels
 GRADIENT = 0.25
+#: of both courses: what draws scenes, the highest learning rate, and levels of noise, root mean square in a square of
+#: so many small pixels, that need not come back by back-projection
+COURSES: tuple[tuple[type[Sharp], float, float], ...] = ((Sharp, 1e-3, 0.0), (Fine, 5e-4, 0.5))
+NEARBY = 5
+#: of the second course in the mean of the weights: all that it gains on photographs, and most of that on patterns
+SECOND = 0.7
 
 
 class Sample(NamedTuple):
@@ -54,13 +65,13 @@ class Sample(NamedTuple):
     large: Array
 
 
-def samples(number: int, seed: int, leave_out: tuple[str, ...]) -> list[tuple[int, Sample]]:
-    """Draw the scene of this *number*; return samples of it with their scales."""
+def samples(number: int, seed: int, leave_out: tuple[str, ...], kind: type[Sharp]) -> list[tuple[int, Sample]]:
+    """Draw the scene of this *number*, of this *kind*; return samples of it with their scales."""
     cv2.setNumThreads(1)
     rng = np.random.default_rng((seed, number))
-    if leave_out not in _TOOLS:
-        _TOOLS[leave_out] = Sharp(CANVAS, leave_out)
-    scene = _TOOLS[leave_out].draw(rng)
+    if (kind, leave_out) not in _TOOLS:
+        _TOOLS[kind, leave_out] = kind(CANVAS, leave_out)
+    scene = _TOOLS[kind, leave_out].draw(rng)
     found = []
     for scale in (2, 2, 3, 4):
         top, left = (int(v) for v in rng.integers(0, CANVAS - SMALL * scale + 1, 2))
@@ -75,7 +86,7 @@ def samples(number: int, seed: int, leave_out: tuple[str, ...]) -> list[tuple[in
     return found
 
 
-_TOOLS: dict[tuple[str, ...], Sharp] = {}
+_TOOLS: dict[tuple[type[Sharp], tuple[str, ...]], Sharp] = {}
 
 
 class Batch(NamedTuple):
@@ -105,13 +116,20 @@ def batches(drawn: list[tuple[int, Sample]], seed: int) -> Iterator[Batch]:
         yield Batch(scale, *(torch.from_numpy(np.stack(column)) for column in columns))
 
 
-def result(net: nn.Module, batch: Batch) -> Tensor:
-    """Return the enlarged pictures, back-projected as `ops.residual.projected` does it."""
+def result(net: nn.Module, batch: Batch, noise: float) -> Tensor:
+    """Return the enlarged pictures, back-projected as `ops.residual.projected` does it.
+
+    Above 0, *noise* levels of what is lacking are taken as noise and left out, by Wiener's rule.
+    """
     with torch.autocast("cpu", dtype=torch.bfloat16):
         added = net(batch.given.contiguous(memory_format=torch.channels_last), batch.scale)
     out = batch.large + functional.pixel_shuffle(added.float(), batch.scale)
     down, up = (torch.from_numpy(matrix(SMALL, batch.scale)) for matrix in (reduction, expansion))
-    return out + up @ (batch.small - down @ out @ down.T) @ up.T
+    lacking = batch.small - down @ out @ down.T
+    power = functional.pad(lacking.square().mean(1, keepdim=True), [NEARBY // 2] * 4, mode="replicate")
+    power = functional.avg_pool2d(power, NEARBY, stride=1)
+    lacking = lacking * (1 - (noise / UNIT) ** 2 / power.clamp_min(1e-9)).clamp_min(0)
+    return out + up @ lacking @ up.T
 
 
 def loss(out: Tensor, batch: Batch) -> Tensor:
@@ -137,39 +155,49 @@ def charbonnier(values: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="the ONNX file to write; a note goes beside it as OUT.json")
-    parser.add_argument("--steps", type=int, default=9000)
-    parser.add_argument("--scenes", type=int, default=2600, help="pictures that crops are taken from")
+    parser.add_argument("--steps", type=int, default=9000, help="of the first course")
+    parser.add_argument("--more", type=int, default=6000, help="steps of the second course")
+    parser.add_argument("--scenes", type=int, default=2600, help="pictures that crops are taken from, for each course")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--leave-out", nargs="*", default=["grace_hopper", "gravel"], help="photographs not to use")
     options = parser.parse_args()
-    leave_out = tuple(options.leave_out)
     start = time.time()
-    jobs = [(number, options.seed, leave_out) for number in range(options.scenes)]
-    with multiprocessing.get_context("spawn").Pool() as pool:
-        drawn = [one for some in pool.starmap(samples, jobs, chunksize=8) for one in some]
-    course.say(f"{len(drawn)} samples of {options.scenes} scenes in {time.time() - start:.0f} s")
-    torch.set_num_threads(multiprocessing.cpu_count())
+    threads = len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
     torch.manual_seed(options.seed)
-    net = Refiner().to(memory_format=torch.channels_last)
-    about = course.about("train_refiner.py", options)
+    about = course.about("train_refiner.py", options, "more")
+    net = grown(run(0, Refiner(), options, about, threads))
+    net = between(net, run(1, deepcopy(net), options, about, threads), SECOND)
+    save(net, options.out, about)
+    course.write_note(options, about, net, start)
+
+
+def run(number: int, net: Refiner, options: argparse.Namespace, about: dict[str, str], threads: int) -> Refiner:
+    """Return what *net* has become by the course of this *number*; it is written every 500 steps too."""
+    kind, rate, noise = COURSES[number]
+    start, steps = time.time(), (options.steps, options.more)[number]
+    first = number * options.scenes
+    jobs = [(scene, options.seed, tuple(options.leave_out), kind) for scene in range(first, first + options.scenes)]
+    with multiprocessing.get_context("spawn").Pool(threads) as pool:
+        drawn = [one for some in pool.starmap(samples, jobs, chunksize=8) for one in some]
+    course.say(f"course {number + 1}: {len(drawn)} samples of {options.scenes} scenes in {time.time() - start:.0f} s")
     recent: list[float] = []
 
     def report(step: int, value: float, mean: Refiner) -> None:
         recent.append(value)
-        if step % 500 == 0 or step == options.steps:
-            course.say(
-                f"step {step} of {options.steps}, loss {np.mean(recent[-500:]):.4f}, {time.time() - start:.0f} s"
-            )
+        if step % 500 == 0 or step == steps:
+            course.say(f"step {step} of {steps}, loss {np.mean(recent[-500:]):.4f}, {time.time() - start:.0f} s")
             save(mean, options.out, about)
 
-    source = batches(drawn, options.seed)
+    source = batches(drawn, options.seed + number)
+    mean = deepcopy(net)
+    net = net.to(memory_format=torch.channels_last)
 
     def value() -> Tensor:
         batch = next(source)
-        return loss(result(net, batch), batch)
+        return loss(result(net, batch, noise), batch)
 
-    mean = course.train(net, Refiner(), options.steps, value, report)
-    course.write_note(options, about, mean, start)
+    return course.train(net, mean, steps, value, report, rate)
 
 
 if __name__ == "__main__":

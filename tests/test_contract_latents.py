@@ -19,7 +19,7 @@ from imgedit import calibration, codec, registry
 from imgedit.backends.diffusion import _digests, _profile, _translation
 from imgedit.backends.diffusion._profile import Profile
 from imgedit.cli import main
-from imgedit.errors import DataError, FileError, GateFailed, Unavailable, UsageError
+from imgedit.errors import DataError, FileError, GateFailed, ImgeditError, Unavailable, UsageError
 from imgedit.jobs import Crop, Geometry, Sampling
 from imgedit.models import pulling
 from imgedit.ops import handoff, recenter, translate
@@ -635,6 +635,19 @@ def test_a_profile_is_measured_as_the_model_encodes(small_models: Path, pictures
     np.testing.assert_allclose(found.std, np.std(crops, axis=(0, 2, 3)), atol=1e-6)
 
 
+def test_encoding_loads_the_vae_alone(small_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import diffusers
+
+    pixels, model = crop().pixels, sampling(small_models / "sd-inpaint")
+    alone = registry.backend_class("diffusion", "diffusers")()
+    with monkeypatch.context() as patch:
+        patch.setattr(diffusers.UNet2DConditionModel, "from_pretrained", lambda *_, **__: pytest.fail("loaded"))
+        first = alone.encode(model, pixels)
+        assert np.array_equal(alone.encode(model, pixels), first)
+    alone.synthesize(model, [crop()])
+    assert not alone._encoders and np.array_equal(alone.encode(model, pixels), first)
+
+
 def test_a_model_with_a_shifted_encoder_is_put_right(small_models: Path, shifted: Path, measured: Path) -> None:
     backend = registry.backend("diffusion", "diffusers")
     expect = _profile.read(measured)
@@ -726,8 +739,13 @@ def test_prompts_for_one_model_mean_the_same_to_another(
     assert main([*fit, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["prompts"] == 48 and report["helps"] and report["error"] < 1e-3 < report["unmapped"]
+    assert _translation.read(path).source.model == "sd-inpaint" and str(small_models).encode() not in path.read_bytes()
     backend = registry.backend("diffusion", "diffusers")
     through = sampling(related, consistency=str(path), guidance_scale=9)
+    with pytest.raises(ImgeditError, match="the map needs the model that it leads from") as error:
+        _translation.embed(backend, through, ["grass"])
+    assert error.value.hint == "put sd-inpaint beside the map, or a link to it"
+    (tmp_path / "sd-inpaint").symlink_to(small_models / "sd-inpaint")
     for now, own in zip(_translation.embed(backend, through, ["grass"]), backend.embed(sampling(related), ["grass"])):
         np.testing.assert_allclose(now, own, atol=5e-3)
     mapped, plain = (
@@ -736,6 +754,9 @@ def test_prompts_for_one_model_mean_the_same_to_another(
     np.testing.assert_allclose(mapped, plain, atol=5e-3)
     with pytest.raises(DataError, match="made for the text encoders"):
         backend.synthesize(sampling(small_models / "sd", consistency=str(path)), [crop()])
+    assert main(fit) == 0
+    said = capsys.readouterr()
+    assert "it helps on these, and 48 prompts are too few to say more" in said.out and "eigenvalue" in said.out
     assert main([*fit[:4], first, *fit[5:]]) == 0
     said = capsys.readouterr()
     assert "no map is needed" in said.out and "warning: " in said.err

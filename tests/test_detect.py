@@ -65,8 +65,11 @@ def test_tiles_cover_and_overlap(rows: int, columns: int, size: int, overlap: in
         assert high <= size and wide <= size
         hits[top : top + high, left : left + wide] += 1
     assert hits.min() >= 1
-    tops = sorted({part.top for part in parts})
-    assert all(a + size - b >= overlap for a, b in itertools.pairwise(tops))
+    tops = sorted({(part.top, part.rows) for part in parts})
+    assert all(a + high - b >= overlap for (a, high), (b, _) in itertools.pairwise(tops))
+    # fewer would not do, and no tile is larger than so many need: pixels seen twice cost as much as others
+    assert len(tops) == 1 or (len(tops) - 1) * (size - overlap) + overlap < rows
+    assert len(tops) * (tops[0][1] - 1) - (len(tops) - 1) * overlap < rows and len({high for _, high in tops}) == 1
 
 
 @fast
@@ -238,6 +241,69 @@ def test_flat_tiles_are_not_searched() -> None:
     result = detect_text(Frame(ground), backend)
     assert result.notes == {"tiles": 1, "flat": 8, "found": 0}
     assert backend.calls == 2
+
+
+def test_what_a_tile_cuts_is_taken_from_where_it_was_seen_whole(ocr: Rapidocr) -> None:
+    ground = np.full((700, 2600, 3), 90, np.uint8)
+    style = sample.Style(120, (250, 250, 250), place=(0.0, 0.5))
+    last = regions.tiles(700, 2600, 1024, 128)[-1]
+    width = cv2.boundingRect(sample.stamp(ground, "Photo: M. Keller", style=style)[1])[2]
+    # the last tile cuts half of the first letter
+    pixels, truth = sample.stamp(
+        ground, "Photo: M. Keller", style=style._replace(place=((last.left - 40) / (2600 - width), 0.5))
+    )
+    assert width < last.columns - 100
+    found = detect_text(Frame(pixels), ocr).sidecar.regions
+    assert len(found) == 1 and covered(found, truth) > 0.99
+
+
+class Bars:
+    """Finds the white bar in a part that shows at least 210 columns of it, and nothing in a reduced picture."""
+
+    reads = False
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def detect(self, pixels: Any, *, read: bool, part: bool = False) -> list[Region]:
+        if not part:
+            return []
+        self.shapes.append(pixels.shape[:2])
+        x, y, width, height = cv2.boundingRect((pixels[..., 0] == 255).view(np.uint8))
+        corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+        return [Region(tuple((float(a), float(b)) for a, b in corners), "text", None, 0.9)] if width >= 210 else []
+
+
+def test_what_was_only_seen_cut_is_looked_at_again_in_the_middle() -> None:
+    pixels = np.full((900, 2000, 3), 60, np.uint8)
+    first, second = regions.tiles(900, 2000, 1024, 128)[:2]
+    end = first.left + first.columns
+    # 230 columns of it in one tile, 200 in the other
+    pixels[400:430, end - 230 : second.left + 200] = 255
+    backend = Bars()
+    (found,) = detect_text(Frame(pixels), backend).sidecar.regions
+    assert len(backend.shapes) == 3
+    xs = [x for x, _ in found.polygon]
+    assert (min(xs), max(xs)) == (end - 230, second.left + 200)
+    # what one tile shows whole is not looked at again
+    whole = np.full((900, 2000, 3), 60, np.uint8)
+    whole[400:430, 200:500] = 255
+    backend = Bars()
+    assert len(detect_text(Frame(whole), backend).sidecar.regions) == 1 and len(backend.shapes) == 1
+
+
+def test_a_part_round_a_box_lies_in_the_picture() -> None:
+    middle = regions.around(bar(900, 400, 200, 40, 0), 512, 1000, 2000)
+    assert middle == (164, 744, 512, 512) and middle.shows(bar(900, 400, 200, 40, 0), 100)
+    assert regions.around(bar(5, 5, 20, 10, 0), 512, 300, 2000) == (0, 0, 300, 512)
+    corner = regions.around(bar(1990, 990, 10, 10, 0), 512, 1000, 2000)
+    assert corner == (488, 1488, 512, 512) and not corner.shows(bar(1990, 990, 10, 10, 0), 1)
+
+
+def test_a_member_that_lacks_a_letter_is_not_the_whole_of_a_line() -> None:
+    line, part = bar(0, 0, 400, 40, 0), bar(0, 0, 355, 40, 0)
+    assert regions.merge([line, part], [0.5, 0.9])[0].whole == (0,)
+    assert regions.merge([line, bar(0, 0, 380, 40, 0)], [0.5, 0.9])[0].whole == (1, 0)
 
 
 @pytest.mark.slow

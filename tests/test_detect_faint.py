@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from imgedit.backends.detect import _faint, _found
+from imgedit.backends.detect._found import Found
 from imgedit.backends.detect.rapidocr import Rapidocr
 from imgedit.errors import DataError, GateFailed
 from imgedit.frame import Frame, Region
@@ -39,16 +41,17 @@ def covered(polygons: list[Any], truth: NDArray[np.uint8]) -> float:
 class Written:
     """A reader of one line of TEXT: the worse the strip lies on it, the less sure; it sees what the strip covers."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, text: str = TEXT) -> None:
         self.line = line
+        self.text = text
         self.reads = 0
 
     def __call__(self, at: Line) -> Reading:
         self.reads += 1
         truth = self.line
         signs = []
-        for number, sign in enumerate(TEXT):
-            spot = truth.moved(((number + 0.5) / len(TEXT) - 0.5) * truth.length, 0)
+        for number, sign in enumerate(self.text):
+            spot = truth.moved(((number + 0.5) / len(self.text) - 0.5) * truth.length, 0)
             x, y = spot.x - at.x, spot.y - at.y
             along = x * math.cos(at.angle) + y * math.sin(at.angle)
             across = y * math.cos(at.angle) - x * math.sin(at.angle)
@@ -118,6 +121,29 @@ def test_what_is_read_otherwise_when_cut_otherwise_is_no_text() -> None:
     assert lines.agree("Photo: M. Keller", "photo M Keler") and not lines.agree("Photo", "2019")
 
 
+def test_faint_letters_may_change_where_they_are_read_as_surely() -> None:
+    line = Line(300, 200, 0.0, 360, 40)
+
+    def reading(text: str, sure: float) -> Reading:
+        return Reading(text, sure, tuple((sign, sure, 0.5) for sign in text))
+
+    def held(*others: Reading) -> bool:
+        answers = iter(others)
+        return lines.held(lambda _: next(answers), line, reading("stackimages", 0.95))
+
+    assert held(reading("stodkimoges", 0.9), reading("srockimapss", 0.9))
+    assert not held(reading("stodkimoges", 0.9), reading("MLLWM0", 0.9))
+    # what is hardly read any more must read the same
+    assert not held(reading("stodkimoges", 0.9), reading("srodkimapss", 0.55))
+    assert held(reading("stodkimoges", 0.9), reading("stockimages", 0.55))
+
+
+def test_a_line_ends_at_its_last_sign_though_that_is_no_letter() -> None:
+    truth = Line(500, 400, 0.1, 360, 40)
+    followed = lines.follow(Written(truth, "©©WATERMARK©©"), [truth._replace(length=200)])
+    assert followed is not None and followed[0].length >= truth.length
+
+
 def test_a_sign_beside_a_line_joins_it() -> None:
     line = Line(300, 200, 0.0, 200, 40)
     beside = lines.box(Line(170, 202, 0.0, 40, 36))
@@ -155,9 +181,18 @@ def test_points_of_a_look_lie_where_they_lie_in_the_picture() -> None:
         np.testing.assert_allclose(there, (340, 220), atol=4)
 
 
-@pytest.mark.parametrize("photo", ["grass", "coins"])
-def test_letters_lost_in_texture_are_found_by_their_colour(photo: str, ocr: Rapidocr) -> None:
-    pixels, truth = sample.stamp(sample.photos([photo])[photo], kind="low-contrast", seed=6)
+def square(photo: str) -> NDArray[np.uint8]:
+    pixels = sample.photos([photo])[photo]
+    side = min(pixels.shape[:2])
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    part = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    return np.asarray(cv2.resize(part, (512, 512), interpolation=cv2.INTER_AREA if side > 512 else cv2.INTER_CUBIC))
+
+
+# seen by the colour alone; among specks of its colour; longer than what the picture itself shows
+@pytest.mark.parametrize(("photo", "seed"), [("grass", 6), ("coins", 6), ("gravel", 7), ("coins", 2006)])
+def test_letters_lost_in_texture_are_found_by_their_colour(photo: str, seed: int, ocr: Rapidocr) -> None:
+    pixels, truth = sample.stamp(square(photo), kind="low-contrast", seed=seed)
     found = detect_text(Frame(pixels), ocr).sidecar.regions
     assert covered([region.polygon for region in found], truth) > 0.97
 
@@ -169,6 +204,33 @@ def test_a_watermark_over_texture_is_found_whole(ocr: Rapidocr) -> None:
     found = detect_text(Frame(pixels), ocr).sidecar.regions
     assert covered([region.polygon for region in found], truth) > 0.95
     assert not detect_text(Frame(photo), ocr).sidecar.regions
+
+
+@pytest.mark.parametrize(("photo", "seed"), [("ihc", 4), ("gravel", 1007)])
+def test_a_watermark_that_reads_now_so_now_otherwise_is_found(photo: str, seed: int, ocr: Rapidocr) -> None:
+    pixels, truth = sample.stamp(square(photo), kind="watermark", seed=seed)
+    found = detect_text(Frame(pixels), ocr).sidecar.regions
+    assert covered([region.polygon for region in found], truth) > 0.95
+
+
+def test_a_line_followed_from_beside_a_known_one_is_that_line() -> None:
+    known = Line(300, 200, 0.7, 300, 40)
+    found = [Found(lines.box(known) * 2, known, "Summer 2014", 1.0)]
+
+    def again(line: Line, text: str) -> bool:
+        return _faint._repeated(found, Found(lines.box(line), line, text, 0.9), 0.5)
+
+    askew = known.moved(0, 30)._replace(angle=0.45, height=90)
+    assert again(askew, "Summer 2014") and again(askew, "Sumer 2014l")
+    # more of the same line, another line across it
+    assert not again(known.moved(100, 0)._replace(length=500), "Summer 2014 in Oslo")
+    assert not again(askew, "PREVIEW")
+    assert not again(known.moved(0, 200), "Summer 2014")
+
+
+def test_rings_and_posts_are_told_from_words() -> None:
+    assert all(map(_found.plain, ("6007", "OOo", "I1lI", "o10C")))
+    assert not any(map(_found.plain, ("2019", "Studio", "Nr118", "5x")))
 
 
 # --- logos -----------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import hub as fake
 import numpy as np
 import pytest
 from conftest import OPERATORS, ROOT, picture, with_mask
+from nets import real
 
 from imgedit import codec
 from imgedit.backends import memory
@@ -344,3 +345,46 @@ def test_the_sizes_of_a_folder_are_those_of_its_single_file(small_models: Path) 
         folder, file = (_layout.read(str(small_models / f"{kind}{ending}")) for ending in ("", ".safetensors"))
         whole = _memory.sizes(folder)
         assert _memory.sizes(file) == whole and whole["unet"] > whole["vae"] > 0
+
+
+# --- what is told before or beside the work -----------------------------------------------------------------
+
+
+def test_a_plan_without_its_model_is_refused(run: Run, small_models: Path, tmp_path: Path) -> None:
+    steps = "steps:\n  - mask: {rect: [1, 1, 9, 9]}\n  - inpaint: {prompt: x, model: "
+    (tmp_path / "p.yaml").write_text(f"{steps}{small_models / 'sd'}}}\n")
+    done = run("run", "p.yaml", "--dry-run")
+    assert done.returncode == 0 and b"null" not in done.stdout and b"prompt: x" in done.stdout
+    upscaler = small_models / "x4-upscaler"
+    hint = f"upscale --backend diffusion:{upscaler}"  # as it was typed, with its folder
+    fails(run("run", "p.yaml", "--dry-run", "--set", f"inpaint.model={upscaler}"), 65, "is for upscale", hint)
+    fails(run("run", "p.yaml", "--dry-run", "--set", "inpaint.model=./absent"), 69, "no model './absent'", "owner/name")
+    away = ["run", "p.yaml", "--dry-run", "--set", "inpaint.model=owner/name"]
+    fails(run(*away), 69, "the network may not be used", "imgedit models pull owner/name")
+    done = run(*away, env={"HF_HUB_OFFLINE": "", "HF_HUB_CACHE": str(tmp_path / "cache")})
+    assert done.returncode == 0 and b"warning: " in done.stderr and b"would be fetched" in done.stderr
+
+
+def test_crops_far_above_the_models_size_are_said(run: Run, masked: Path, small_models: Path) -> None:
+    inpaint = ["inpaint", masked, "--prompt", "x", "--model", small_models / "sd", "--steps", 1, "-o", "out.png"]
+    assert b"IL221" not in run(*inpaint, "--resolution", 96).stderr
+    done = run(*inpaint, "--resolution", 128)
+    assert done.returncode == 0 and b"IL221" in done.stderr and b"64 px" in done.stderr
+
+
+def test_a_torchvision_of_another_torch_is_named(run: Run, masked: Path, small_models: Path) -> None:
+    import torch
+
+    fake = masked.with_name("fake") / "torchvision"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    (fake.with_name("torchvision-0.1.dist-info")).mkdir()
+    (fake.with_name("torchvision-0.1.dist-info") / "METADATA").write_text("Name: torchvision\nVersion: 0.1\n")
+    env = {"PYTHONPATH": f"{fake.parent}{os.pathsep}{ROOT}"}
+    number, _, build = torch.__version__.partition("+")
+    hint = f"'torchvision==0.{int(number.split('.')[1]) + 15}.*'" + (" --index-url" if build == "cpu" else "")
+    said = f"torchvision 0.1 was not built for torch {torch.__version__}"
+    inpaint = ["inpaint", masked, "--prompt", "x", "--model", small_models / "sd-inpaint", "-o", "out.png"]
+    fails(run(*inpaint, env=env), 69, said, hint)
+    network = real("compact4", masked.parent)
+    fails(run("upscale", masked, "--backend", f"spandrel:{network}", "-o", "out.png", env=env), 69, said, hint)

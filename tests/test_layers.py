@@ -16,15 +16,15 @@ FILES = sorted(p for p in ROOT.rglob("*.py"))
 #: room → (what of imgedit it may import anywhere, what else at module top besides the standard library)
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
-    "frame": ({"errors", "strict_json"}, {"numpy"}),
+    "frame": ({"errors", "spill", "strict_json"}, {"numpy"}),
     "jobs": ({"frame"}, set()),
     "param": ({"errors", "frame"}, set()),
     "describe": ({"frame", "registry", "ops", ""}, {"numpy"}),
     "promises": ({"errors", "frame", "stage"}, {"numpy"}),
     "strict_json": ({"errors"}, set()),
     "stage": ({"errors", "frame", "param"}, set()),
-    "ops": ({"errors", "ops"}, {"numpy", "cv2"}),
-    "spill": (set(), {"numpy"}),
+    "ops": ({"errors", "spill", "ops"}, {"numpy", "cv2"}),
+    "spill": ({"errors"}, {"numpy"}),
     "codec": ({"errors", "frame", "spill", "codec"}, {"numpy", "PIL", "isal"}),
     "stages": ({"errors", "frame", "jobs", "stage", "ops"}, set()),
     "models": ({"errors", "models"}, set()),

@@ -159,7 +159,7 @@ def test_the_wrong_purpose_is_refused_with_the_right_command(run: Run, files: Pa
     result = run("erase", tmp_path / "in.png", "--backend", f"spandrel:{files / 'compact.pth'}", "-o", "out.png")
     error, hint = result.stderr.decode().splitlines()
     assert result.returncode == 65 and "enlarges pictures" in error and "not one that fills" in error
-    assert hint == "hint: imgedit upscale --backend spandrel:compact.pth"
+    assert hint == f"hint: imgedit upscale --backend spandrel:{files / 'compact.pth'}"
     assert not (tmp_path / "out.png").exists()
     with pytest.raises(DataError, match="fills holes"):
         networks.load(str(files / "lama.safetensors"), "upscale")

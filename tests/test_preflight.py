@@ -21,7 +21,7 @@ from sample import TUNING, jpeg, photos, stamp
 
 from imgedit import registry
 from imgedit.errors import DataError, GateFailed
-from imgedit.frame import Finding, Frame
+from imgedit.frame import Finding, Frame, Step
 from imgedit.ops import preflight as checks
 from imgedit.ops.preflight import geometry, surroundings
 from imgedit.stages.preflight import preflight
@@ -284,6 +284,30 @@ def test_the_stage_fails_at_or_above_the_severity() -> None:
 def test_an_empty_mask_is_no_error() -> None:
     found = preflight(Frame(ground(), mask=empty())).sidecar.findings
     assert [(f.code, f.severity) for f in found] == [("IE101", "warning")]
+    assert found[0].message == "the mask is empty, and nothing will change"
+
+
+@pytest.mark.parametrize(
+    ("match", "found", "source", "says"),
+    [
+        ("@date", 0, "regions", "no text matched '@date'"),
+        (None, 0, "regions", "no text was found"),
+        ("@date", 2, "regions", None),
+        ("@date", 0, "given", None),
+    ],
+)
+def test_an_empty_mask_of_a_search_says_what_was_not_found(
+    match: str | None, found: int, source: str, says: str | None
+) -> None:
+    steps = (
+        Step("detect-text", {"match": match}, "", "", notes={"found": found}),
+        Step("mask", {}, "", "", notes={"source": source}),
+        Step("upscale", {}, "", ""),
+    )
+    for count in (2, 3):  # a mask that went through something else since may be another one
+        looked = preflight(Frame(ground(), mask=empty()).with_sidecar(steps=steps[:count]))
+        message = looked.sidecar.findings[0].message
+        assert message.endswith(f": {says}") if says and count == 2 else ":" not in message
 
 
 # --- another size, and the documentation -----------------------------------------------------------------

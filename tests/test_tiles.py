@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import Knowing, Shifting, Windowed
 
-from imgedit.backends import memory, tiles
+from imgedit.backends import memory, reach, tiles
 from imgedit.backends.tiles import Layout, Tiles
 from imgedit.errors import BrokenPromise, OutOfMemory
 from imgedit.ops import seams
@@ -83,16 +83,16 @@ def test_an_overlap_below_the_reach_is_seen() -> None:
 
 @pytest.mark.parametrize(("distance", "found"), [(1, 8), (8, 8), (9, 16), (30, 32), (33, 64), (64, 64), (65, None)])
 def test_the_reach_is_measured(distance: int, found: int | None) -> None:
-    assert tiles.measure(Shifting(distance)).reach == found
+    assert reach.measure(Shifting(distance)).reach == found
 
 
 def test_a_network_that_sees_everything_has_no_reach() -> None:
-    assert tiles.measure(Knowing()).reach is None
+    assert reach.measure(Knowing()).reach is None
 
 
 def test_windows_need_tiles_on_their_grid() -> None:
-    found = tiles.measure(Windowed(2, smallest=16))
-    assert found == tiles.Measured(16, 8)
+    found = reach.measure(Windowed(2, smallest=16))
+    assert found == reach.Measured(16, 8)
     pixels, network = picture(100, 130), Windowed(2, smallest=16)
     exact = tiled(network, pixels, Layout(50, 16, step=8))
     assert np.abs(exact - whole(network, pixels)).max() <= 1e-6

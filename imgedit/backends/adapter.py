@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgedit import spill
 from imgedit.backends import hint as hints
 from imgedit.backends.protocols import Filled
 from imgedit.errors import BrokenPromise, UsageError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from imgedit.frame import LatentStats, Pixels, Plane, Region
+    from imgedit.ops.regions import Points
+    from imgedit.ops.strokes import Floats
 
 _HINT = "this is a bug of the backend: choose another with --backend, and report it"
 
@@ -108,7 +111,7 @@ class _Upscaler(_Adapted):
         enlarged, notes = result if isinstance(result, Enlarged) else (result, {})
         self._same_kind(enlarged, (rows, columns, *pixels.shape[2:]), pixels.dtype)
         bold = getattr(self._backend, "invents", True) or sharpen > 0
-        if hint is not None and bold and (hint < 255).any():
+        if hint is not None and bold and any((part < 255).any() for part in spill.parts(hint)):
             enlarged = enlarged if enlarged.flags.writeable else enlarged.copy()
             notes = {**notes, "hinted": hints.obey(enlarged, pixels, hint)}
         return Enlarged(enlarged, notes)
@@ -161,6 +164,17 @@ class _Detector(_Adapted):
         return type(region)(polygon, region.label, region.text, region.score)
 
 
+class _StrokeFinder(_Adapted):
+    def likely(self, crop: Plane, polygon: Points) -> Floats:
+        """Find as the backend does. Raises BrokenPromise for a result of another size or not within 0…1."""
+        found: Floats = self._backend.likely(crop, polygon)
+        self._same_kind(found, crop.shape[:2], np.dtype(np.float32))
+        # not a number is in no range
+        if found.size and not (found.min() >= 0 and found.max() <= 1):
+            raise self._broken("returned what is no share of 0…1")
+        return found
+
+
 class _Encoder(_Adapted):
     def encode(self, pixels: Pixels) -> LatentStats:
         """Encode as the backend does. Raises BrokenPromise for statistics that do not fit the channels."""
@@ -186,6 +200,7 @@ class _Synthesizer(_Adapted):
 
 _KINDS: dict[str, type[_Adapted]] = {
     "fill": _Filler,
+    "strokes": _StrokeFinder,
     "upscale": _Upscaler,
     "detect": _Detector,
     "latents": _Encoder,

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from imgedit import spill
 from imgedit.ops import enlarge
-from imgedit.ops.bands import bands
+from imgedit.ops.bands import bands, extent
 from imgedit.ops.resample import enlarge_plane
 
 #: input pixels round what was invented that plain enlarging is shown
 _MARGIN = 24
 #: output pixels at a time
-_BAND = 1 << 20
+_BAND = 1 << 17
 
 
 def plain(pixels: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
@@ -31,28 +31,26 @@ def obey(result: NDArray[Any], pixels: NDArray[Any], hint: NDArray[np.uint8]) ->
     *hint*: (rows, columns) of *pixels*; 255 photographed, 0 invented, weights between. No pixel of the result whose
     ground was all photographed changes by a bit. Returns the share of the result that changed its source, 0…1.
     """
-    import cv2
-
     rows, columns = result.shape[:2]
-    box = cv2.boundingRect((hint < 255).view(np.uint8))
-    if not box[2]:
+    box = extent((part < 255).view(np.uint8) for part in spill.parts(hint))
+    if box is None:
         return 0.0
-    x, y, width, height = box
     down, across = rows // hint.shape[0], columns // hint.shape[1]
     if (rows, columns) == (hint.shape[0] * down, hint.shape[1] * across):
         # far from its edges a crop is enlarged as the whole is
-        top, left = max(0, y - _MARGIN), max(0, x - _MARGIN)
-        pixels, hint = (array[top : y + height + _MARGIN, left : x + width + _MARGIN] for array in (pixels, hint))
+        top, left = (max(0, part.start - _MARGIN) for part in box)
+        pixels, hint = (array[top : box[0].stop + _MARGIN, left : box[1].stop + _MARGIN] for array in (pixels, hint))
         target = result[top * down :, left * across :][: hint.shape[0] * down, : hint.shape[1] * across]
     else:
         target = result
     calm = plain(pixels, *target.shape[:2])
     # the smallest of the hints that a pixel's ground belongs to
     weight = enlarge_plane(hint, target.shape[0], target.shape[1], "min")
+    missing = 0
     for band in bands(target.shape[0], target.shape[1], _BAND):
-        share = weight[band, :, None].astype(np.uint32)
+        share = spill.fetch(weight[band])[..., None].astype(np.uint32)
         if share.min() < 255:
-            mixed = target[band] * share + calm[band] * (255 - share)
-            target[band] = (mixed + 127) // 255
-    changed = (255 - weight).sum(dtype=np.float64) / (255 * rows * columns)
-    return round(float(changed), 6)
+            mixed = spill.fetch(target[band]) * share + spill.fetch(calm[band]) * (255 - share)
+            spill.store(target[band], ((mixed + 127) // 255).astype(target.dtype))
+        missing += int((255 - share).sum(dtype=np.int64))
+    return round(missing / int(255 * rows * columns), 6)

@@ -14,7 +14,7 @@ from typing import Any
 
 from imgedit import models
 from imgedit.errors import DataError, Unavailable
-from imgedit.models import kinds, settings, weights
+from imgedit.models import kinds, packages, settings, weights
 
 #: what spandrel calls the purpose of a network → what it is called here
 _PURPOSES = {"SR": "upscale", "Inpainting": "fill", "Restoration": "restore", "FaceSR": "faces"}
@@ -69,7 +69,7 @@ def load(given: str, purpose: str) -> Network:
         what, use = _USES[network.purpose]
         raise DataError(
             f"{name} is a network that {what} ({network.architecture}), not one that {_USES[purpose][0]}",
-            use.format(file=name) if network.purpose in ("upscale", "fill") else use,
+            use.format(file=given) if network.purpose in ("upscale", "fill") else use,
         )
     return network
 
@@ -89,8 +89,11 @@ def _found(given: str, purpose: str) -> tuple[Path, str]:
 @cache
 def _load(path: Path, name: str, size: int, changed: int) -> Network:
     import torch
-    from spandrel import ModelLoader, UnsupportedModelError, canonicalize_state_dict
 
+    try:
+        from spandrel import ModelLoader, UnsupportedModelError, canonicalize_state_dict
+    except RuntimeError as error:  # of torchvision, which it imports
+        raise packages.broken(error, "spandrel") from error
     _further()
     state = canonicalize_state_dict(_state(path, name))
     try:

@@ -26,14 +26,16 @@ def enlarging(
     _run(backend, _picture(64), scale, Resources(target, 32))
     for size in sizes:
         picture = _picture(size)
+        planned: Any = None
         for tile in tiles if tiled else [None]:
-            if tile is not None and tile >= size:
-                continue
+            if tile is not None and (tile >= size or planned is None):
+                continue  # a backend with tiles of its own says none
             memory.give_back()
             with memory.Watch() as watch:
                 wall, processor = time.perf_counter(), time.process_time()
                 notes = _run(backend, picture, scale, Resources(target, tile))
                 wall, processor = time.perf_counter() - wall, time.process_time() - processor
+            planned = notes.get("tile") if tile is None else planned
             pixels = size * size * scale**2
             yield {
                 "rows": size,

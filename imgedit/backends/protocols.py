@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from imgedit.frame import LatentStats, Pixels, Plane, Region
     from imgedit.jobs import Crop, Enlarged, Geometry, Sampling, Synthesized
+    from imgedit.ops.regions import Points
 
 
 class Flags(Protocol):
@@ -62,6 +66,17 @@ class Detector(Flags, Protocol):
         """Return the regions of text in (rows, columns, 3) uint8 *pixels*; with *read*, what each says.
 
         *part*: this is a tile of a picture that is searched as a whole too, reduced.
+        """
+        ...
+
+
+class StrokeFinder(Flags, Protocol):
+    """Says where the strokes of the letters in one box are."""
+
+    def likely(self, crop: Plane, polygon: Points) -> NDArray[np.float32]:
+        """Return for each pixel of a (rows, columns, 3) uint8 *crop* how likely it is a stroke, 0…1.
+
+        *polygon*: (n, 2) of (x, y), the convex box of the text; far from it the result is 0. (rows, columns) float32.
         """
         ...
 

@@ -85,10 +85,21 @@ def _table(report: Report) -> str:
         ("error of the mean", f"{1:.4f}"),
         ("error as they are", "–, the widths differ" if report.unmapped is None else f"{report.unmapped:.4f}"),
         ("RMS error", f"{report.noise:.3g}"),
-        ("penalty", f"{report.penalty:.0e}"),
-        ("verdict", "no map is needed" if report.same else "it helps" if report.helps else "it does not help"),
+        ("ridge penalty", f"{report.penalty:.0e} of the mean eigenvalue, chosen on the others"),
+        ("verdict", _verdict(report)),
     ]
     return "".join(f"{name.ljust(20)}{value}\n" for name, value in rows)
+
+
+def _verdict(report: Report) -> str:
+    from imgedit.calibration import FEW_PROMPTS
+
+    if report.same:
+        return "no map is needed"
+    if not report.helps:
+        return "it does not help"
+    few = report.prompts < FEW_PROMPTS
+    return f"it helps on these, and {report.prompts} prompts are too few to say more" if few else "it helps"
 
 
 command = click.Command(

@@ -12,6 +12,8 @@ from imgedit.cli.command import inputs, model_options, shared_options
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from imgedit.pipeline import Pipeline
+
 
 def _run(pipeline: str, dry_run: bool, **options: Any) -> int:
     """Run the steps of a pipeline file.
@@ -39,6 +41,7 @@ def _run(pipeline: str, dry_run: bool, **options: Any) -> int:
         sources = expand(options["inputs"], options["files0_from"], keep_going=options["keep_going"])
     if dry_run:
         found.check_backends()
+        _check_models(found)
         if options["output"] not in (None, "-"):
             sinks.plan(options["output"], sources, json=options["json"])
         click.echo(found.to_yaml() + "".join(f"# {talk.printable(source.name)}\n" for source in sources), nl=False)
@@ -46,6 +49,28 @@ def _run(pipeline: str, dry_run: bool, **options: Any) -> int:
     if options["keep"] is None and found.keep is not None:
         options["keep"] = str(found.folder / found.keep)
     return run_calls(found.calls, sources, options, found.folder, knows_input=True)
+
+
+def _check_models(found: Pipeline) -> None:
+    """Refuse a plan with a model that is not here, or is for something else; one that would be fetched is only said."""
+    import logging
+
+    from imgedit import models, references
+    from imgedit.errors import Unavailable
+    from imgedit.models import hub, settings
+
+    for call in found.calls:
+        for param in call.stage.params.values():
+            name = call.params[param.name]
+            if param.kind != "model" or not name:
+                continue
+            place = references.placed(param, name, found.folder)
+            try:
+                models.locate(place, fetch=settings.offline())  # which refuses it in its own words
+            except Unavailable:
+                if settings.offline() or not hub.looks_like_id(place):
+                    raise
+                logging.getLogger("imgedit").warning(f"{call.id}: the model {name} is not here, and would be fetched")
 
 
 class _Name(click.Path):
@@ -72,7 +97,9 @@ command = click.Command(
         click.Argument(["pipeline"], metavar="PIPELINE", type=_Name(readable=False)),
         inputs(),
         click.Option(["--set"], multiple=True, metavar="STEP.OPTION=X", help="Change an option of a step."),
-        click.Option(["--dry-run"], is_flag=True, help="Print the plan, all options written out, and do nothing."),
+        click.Option(
+            ["--dry-run"], is_flag=True, help="Print the plan, all options that have a value, and do nothing."
+        ),
         *model_options(),
         *shared_options(),
     ],

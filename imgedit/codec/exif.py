@@ -5,13 +5,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from imgedit import spill
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ORIENTATION = 0x0112
 _SHORT = 3
+#: bytes that are turned at a time: of a picture in a file, each row of the result is written once for each
+_PART = 8 << 20
 
 
 def upright(exif: bytes) -> tuple[int, bytes]:
@@ -35,10 +37,24 @@ def upright(exif: bytes) -> tuple[int, bytes]:
 
 def turn(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Return (rows, columns, …) as it is to be seen under an EXIF *orientation* of 1…8."""
-    if orientation >= 5:  # 5 to 8 are 1 to 4 with rows and columns exchanged first
+    across = orientation >= 5  # 5 to 8 are 1 to 4 with rows and columns exchanged first
+    rows, columns = array.shape[1::-1] if across else array.shape[:2]
+    result = spill.empty((rows, columns, *array.shape[2:]), array.dtype)
+    done = 0
+    for part in spill.parts(array, _PART):
+        place = slice(done, done + len(part))
+        done += len(part)
+        if orientation in ((6, 7) if across else (3, 4)):
+            place = slice(len(array) - place.stop, len(array) - place.start)
+        spill.store(result[:, place] if across else result[place], _turned(part, orientation))
+    return result
+
+
+def _turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    if orientation >= 5:
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         array = array[::-1]
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]
-    return np.ascontiguousarray(array)
+    return array

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from imgedit import spill
 from imgedit.codec import chunks, png, stream
 from imgedit.codec.atomic import Pending, file_error, show
 from imgedit.codec.chunks import SIGNATURE, Source
@@ -283,12 +284,11 @@ def _read_plane(path: Path, size: tuple[int, int], limits: Limits) -> Plane:
             f"{name} is {frame.columns}×{frame.rows}, the picture beside it {size[1]}×{size[0]}",
             f"make it {size[1]}×{size[0]}, or delete it",
         )
-    grey = frame.pixels[..., 0]
-    if not all(np.array_equal(grey, frame.pixels[..., channel]) for channel in (1, 2)):
+    if not all(np.array_equal(part, part[..., [1, 2, 0]]) for part in spill.parts(frame.pixels)):
         raise DataError(f"{name} has colours; a mask is grey", "0 keeps, 255 changes: save it as grey, or delete it")
-    if frame.alpha is not None and frame.alpha.min() < frame.full_scale:
+    if frame.alpha is not None and any(part.min() < frame.full_scale for part in spill.parts(frame.alpha)):
         raise DataError(f"{name} is partly transparent; a mask is opaque", "save it without alpha, or delete it")
-    return to_eight(grey)
+    return spill.made(lambda part: to_eight(part[..., 0]), size, np.uint8, frame.pixels)
 
 
 def _plane_names(path: Path) -> set[str]:

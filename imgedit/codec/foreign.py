@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from imgedit import spill
+from imgedit.codec import strips
 from imgedit.codec.limits import MIB, Limits, damaged
+from imgedit.codec.pieces import gathered, load
 from imgedit.codec.png import Picture
 from imgedit.codec.samples import MODES
 from imgedit.errors import DataError, ImgeditError
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from imgedit.codec.chunks import Source
+    from imgedit.codec.pieces import Made
 
 log = logging.getLogger("imgedit")
 
@@ -137,12 +141,15 @@ def _read(file: BinaryIO, limits: Limits, name: str) -> Picture:
         limits.check_size(rows, columns, name)
         kind, mode = str(image.format), image.mode
         deep = _bits(image, file) > 8 and mode in ("RGB", "RGBA", "RGBX", "RGBa")
-        if deep:
+        if _in_strips(image, file, kind, deep):
+            pixels, alpha = gathered(rows, _by_strips(image, file, deep, name))
+            mode = ("RGB;16" if alpha is None else "RGBA;16") if deep else mode
+        elif deep:
             pixels, alpha, mode = _deep(image, file, name)
         else:
-            image.load()
+            place = load(image, kind)
             limits.check_size(image.height, image.width, name)
-            pixels, alpha = _arrays(image, kind, name)
+            pixels, alpha = _arrays(image, kind, name, place)
         chunks, icc = _metadata(image, kind, limits, name)
         if mode in ("CMYK", "LAB"):
             icc = None  # it spoke of the colours before
@@ -158,16 +165,55 @@ def _name(mode: str, info: dict[Any, Any]) -> str:
     return mode if mode in MODES else "RGB"
 
 
-def _arrays(image: Image, kind: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Return pixels and alpha of a loaded *image*."""
+def _arrays(image: Image, kind: str, name: str, place: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return pixels and alpha of a loaded *image*, which lies in *place* if that is given; made some rows at a time."""
     mode = image.mode
     if mode == "F" or (mode == "I" and _wide(image, kind)):
         raise DataError(f"{name}: more than 16 bits per channel ({mode})", _DEEP_HINT)
+    if mode in ("CMYK", "LAB"):
+        image, place = _to_srgb(image, name), None
+    columns, rows = image.size
+    if place is None and rows * columns <= spill.PART:
+        return _of_rows(image)
+
+    def some() -> Iterator[tuple[int, int, Made]]:
+        step = max(1, spill.PART // columns)
+        for top in range(0, rows, step):
+            bottom = min(top + step, rows)
+            yield top, bottom, _of_rows(image.crop((0, top, columns, bottom)))
+            if place is not None:
+                spill.let_go(place[top:bottom])
+
+    return gathered(rows, some())
+
+
+def _in_strips(image: Image, file: BinaryIO, kind: str, deep: bool) -> bool:
+    """Tell whether a large picture can be read by strips, each for itself."""
+    large = spill.is_large(image.width * image.height * (6 if deep else 3))
+    return kind == "TIFF" and large and image.mode not in ("F", "I", "CMYK", "LAB") and strips.readable(image, file)
+
+
+def _by_strips(image: Image, file: BinaryIO, deep: bool, name: str) -> Iterator[tuple[int, int, Made]]:
+    """Yield first row, last row, pixels and alpha of some strips of a TIFF at a time."""
+    from PIL import Image as PillowImage
+
+    for top, bottom, part in strips.parts(image, file, spill.PART):
+        with PillowImage.open(part, formats=["TIFF"]) as some:
+            if some.mode != image.mode or some.size != (image.width, bottom - top):
+                raise damaged(name, "its strips are not of its size")
+            if deep:
+                yield top, bottom, _deep(some, part, name)[:2]
+                continue
+            some.load()
+            yield top, bottom, _of_rows(some)
+
+
+def _of_rows(image: Image) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return pixels and alpha of some rows."""
+    mode = image.mode
     if mode.startswith("I"):
         return _split(np.asarray(image).astype(np.uint16)[..., None])
-    if mode in ("CMYK", "LAB"):
-        image = _to_srgb(image, name)
-    elif mode in ("P", "PA") or "transparency" in image.info:
+    if mode in ("P", "PA") or "transparency" in image.info:
         image = image.convert("RGBA" if "transparency" in image.info or mode == "PA" else "RGB")
     elif mode not in ("L", "LA", "RGB", "RGBA"):
         image = image.convert({"1": "L", "La": "LA", "RGBa": "RGBA"}.get(mode, "RGB"))

@@ -112,13 +112,16 @@ class _Pixels:
         raw = data.reshape(-1, 1 + width)
         start, stop = self._row, self._row + len(raw)
         self._row = stop
-        pixels, alpha = self.pixels[start:stop], None if self.alpha is None else self.alpha[start:stop]
+        places = [self.pixels[start:stop], *([] if self.alpha is None else [self.alpha[start:stop]])]
+        pixels, *alpha = (spill.room(place) for place in places)
         direct = header.depth == 8 and self._colours.direct(pixels)
         rows = pixels.reshape(len(raw), -1) if direct else np.empty((len(raw), width), np.uint8)
         self._unfilter(raw, self._above, rows)
         self._above = rows[-1]
         if not direct:
-            self._colours.convert(unpack(rows, header, header.columns), pixels, alpha)
+            self._colours.convert(unpack(rows, header, header.columns), pixels, alpha[0] if alpha else None)
+        for place, values in zip(places, (pixels, *alpha)):
+            spill.store(place, values)
 
     def _passes(self, data: NDArray[np.uint8]) -> None:
         header, start = self._header, 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgedit import spill
 from imgedit.codec.limits import damaged
 
 if TYPE_CHECKING:
@@ -171,8 +172,10 @@ def is_grey(frame: Frame) -> bool:
     image, pixels = frame.sidecar.image, frame.pixels
     if image is None or image.mode not in GREY_MODES:
         return False
-    red = pixels[..., 0]
-    return np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2])
+    return all(
+        np.array_equal(part[..., 0], part[..., 1]) and np.array_equal(part[..., 0], part[..., 2])
+        for part in spill.parts(pixels)
+    )
 
 
 def header_for(frame: Frame) -> Header:
@@ -191,7 +194,7 @@ def raw_rows(
     """
     raw = np.empty((stop - start, 1 + header.row_bytes(header.columns)), np.uint8)
     raw[:, 0] = 0
-    part = pixels[start:stop]
+    part = spill.fetch(pixels[start:stop])
     if header.depth == 8 and alpha is None and header.channels == (1 if part.ndim == 2 else 3):
         raw[:, 1:] = part.reshape(len(part), -1)
         return raw
@@ -199,7 +202,7 @@ def raw_rows(
     for channel in range(header.channels - (alpha is not None)):
         samples[..., channel] = part[..., channel] if part.ndim == 3 else part
     if alpha is not None:
-        samples[..., -1] = alpha[start:stop]
+        samples[..., -1] = spill.fetch(alpha[start:stop])
     raw[:, 1:] = samples.reshape(len(part), -1).view(np.uint8)
     return raw
 

@@ -7,11 +7,9 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from imgedit.codec.samples import MODES
 from imgedit.errors import DataError
-from imgedit.frame import MASK_CONVENTION, ImageInfo, MaskInfo, Sidecar, Step, plane_digest
+from imgedit.frame import MASK_CONVENTION, ImageInfo, MaskInfo, Sidecar, Step, plane_coverage, plane_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +73,7 @@ def image_info(frame: Frame, mode: str, source: str | None) -> ImageInfo:
 
 def mask_info(mask: Plane | None) -> MaskInfo | None:
     """Return what can be seen of a mask."""
-    return None if mask is None else MaskInfo(plane_digest(mask), round(int(np.count_nonzero(mask)) / mask.size, 6))
+    return None if mask is None else MaskInfo(plane_digest(mask), plane_coverage(mask))
 
 
 def fresh(frame: Frame, mode: str, source: str | None) -> Frame:

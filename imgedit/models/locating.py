@@ -194,8 +194,8 @@ def _checked(found: Located, tasks: tuple[str, ...]) -> Located:
     if found.task in tasks or not tasks:
         return found
     hints = {
-        kinds.UPSCALE: f"it enlarges pictures: imgedit upscale --backend {_enlarger(found)}:{found.path.name}",
-        kinds.FILL: f"it fills without a prompt: imgedit erase --backend spandrel:{found.path.name}",
+        kinds.UPSCALE: f"it enlarges pictures: imgedit upscale --backend {_enlarger(found)}:{found.name}",
+        kinds.FILL: f"it fills without a prompt: imgedit erase --backend spandrel:{found.name}",
     }
     what = f"is for {found.task}" if found.task in (*hints, kinds.INPAINT, kinds.TEXT) else f"is {found.task}"
     if found.task == "unknown":

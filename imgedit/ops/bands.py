@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +35,23 @@ def each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return [function(item) for item in items]
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(function, items))
+
+
+def extent(parts: Iterable[NDArray[np.uint8]]) -> tuple[slice, slice] | None:
+    """Return the rows and columns that a plane is above 0 in, None where it is so nowhere; *parts*: its rows, in order.
+
+    Taken by parts, since the plane may be larger than memory.
+    """
+    top, found = 0, []
+    for part in parts:
+        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(part))
+        if width:
+            found.append((top + y, top + y + height, x, x + width))
+        top += len(part)
+    if not found:
+        return None
+    starts, stops, lefts, rights = zip(*found)
+    return slice(min(starts), max(stops)), slice(min(lefts), max(rights))
 
 
 def scratch(name: str, count: int, size: int) -> NDArray[np.float32]:

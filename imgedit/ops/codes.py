@@ -25,7 +25,7 @@ CODES: dict[str, Code] = {
     "IE101": Code(
         "warning",
         "empty mask",
-        "the mask is empty: nothing will change",
+        "the mask is empty, and nothing will change{cause}",
         "find something to mask: imgedit detect-text",
         "No pixel of the mask is above 0. Erasing gives the same picture again.",
     ),

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit import spill
 from imgedit.ops.limits import (
     APPROACH_ROUNDS,
     RELAX_CONTEXT,
@@ -52,20 +53,26 @@ _THREADS = 4
 _EXTREMES = (np.minimum, np.minimum, np.maximum)
 
 
-def enlarge(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
+def enlarge(pixels: NDArray[Any], result: NDArray[Any], sharpen: float, threads: int | None = None) -> None:
     """Write *pixels* (rows, columns, 3 or 4; uint8 or uint16), enlarged to its size, into *result*.
 
     A fourth channel is straight alpha. Lanczos-3 with back-projection, within the local range, and as near
     as that allows to the input when it is reduced again. All sums are of whole numbers and exact, so the
-    result is the same on every machine and mirrors with the picture. Works in as many threads as OpenCV may
-    use, four at most, and needs memory for a few tiles in each.
+    result is the same on every machine and mirrors with the picture. Works in so many *threads*, by default
+    :func:`most_threads`, and needs memory for a few tiles in each.
     """
+    threads = threads or most_threads()
     if pixels.shape == result.shape:
-        result[:] = pixels
+        spill.copy(pixels, result)
     elif all(large % small == 0 for small, large in zip(pixels.shape[:2], result.shape[:2])):
-        _whole(pixels, result, sharpen)
+        _whole(pixels, result, sharpen, threads)
     else:
-        _fractional(pixels, result, sharpen)
+        _fractional(pixels, result, sharpen, threads)
+
+
+def most_threads() -> int:
+    """Return how many tiles are at work at once where nothing is said: as OpenCV may use threads, four at most."""
+    return max(1, min(cv2.getNumThreads(), _THREADS))
 
 
 # --- a tile of the input ---------------------------------------------------------------------------------
@@ -168,7 +175,7 @@ def _window(pixels: NDArray[Any], rows: range, columns: range) -> NDArray[Any]:
     """Return *pixels* at *rows* and *columns* and REACH further on each side, the edges repeated."""
     high, wide, _ = pixels.shape
     top, bottom, left, right = rows.start - REACH, rows.stop + REACH, columns.start - REACH, columns.stop + REACH
-    inside = pixels[max(top, 0) : min(bottom, high), max(left, 0) : min(right, wide)]
+    inside = spill.fetch(pixels[max(top, 0) : min(bottom, high), max(left, 0) : min(right, wide)])
     missing = max(-top, 0), max(bottom - high, 0), max(-left, 0), max(right - wide, 0)
     return cv2.copyMakeBorder(inside, *missing, cv2.BORDER_REPLICATE) if any(missing) else inside
 
@@ -181,7 +188,7 @@ def _planes(picture: NDArray[Any], unit: int = 1, kind: Any = np.float64) -> NDA
 # --- whole scales: the output is one plane per phase, each the size of the input -------------------------
 
 
-def _whole(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
+def _whole(pixels: NDArray[Any], result: NDArray[Any], sharpen: float, threads: int) -> None:
     down, across = (large // small for small, large in zip(pixels.shape[:2], result.shape[:2]))
     vertical, horizontal = _phases(down, sharpen), _phases(across, sharpen)
     weight = np.outer(_hump(down), _hump(across)).reshape(-1)
@@ -198,7 +205,7 @@ def _whole(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
         _write(result, levels, rows, columns, (down, across))
 
     tall, broad = (max(size // (BAND * scale), 1) * BAND for size, scale in ((_TALL, down), (_BROAD, across)))
-    _each_tile(work, pixels, tall, min(broad, _MOST))
+    _each_tile(work, pixels, tall, min(broad, _MOST), threads)
 
 
 def _settled(
@@ -227,12 +234,12 @@ def _hump(scale: int) -> NDArray[np.int64]:
     return odd * (2 * scale - odd)
 
 
-def _each_tile(work: Callable[[range, range], None], pixels: NDArray[Any], tall: int, broad: int) -> None:
+def _each_tile(work: Callable[[range, range], None], pixels: NDArray[Any], tall: int, broad: int, threads: int) -> None:
     """Do *work* on the rows and columns of each tile, some at a time; each writes to its own place."""
     # once a large block has been freed, glibc keeps blocks up to its size for reuse rather than give them back to
     # the system at each tile: 1.6 times as fast
     np.empty(_KEPT, np.uint8)
-    with ThreadPoolExecutor(max(1, min(cv2.getNumThreads(), _THREADS))) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(lambda tile: work(*tile), _tiles(pixels, tall, broad)):
             pass
 
@@ -288,13 +295,13 @@ def _write(result: NDArray[Any], cells: NDArray[Any], rows: range, columns: rang
         planes = cells[phase * across : (phase + 1) * across, :, : len(rows), : len(columns)]
         woven = cv2.merge([np.ascontiguousarray(plane) for column in planes for plane in column])
         target = result[rows.start * down + phase : rows.stop * down : down, x]
-        target[:] = woven.reshape(target.shape)
+        spill.store(target, woven.reshape(target.shape))
 
 
 # --- any other scale ---------------------------------------------------------------------------------------
 
 
-def _fractional(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> None:
+def _fractional(pixels: NDArray[Any], result: NDArray[Any], sharpen: float, threads: int) -> None:
     vertical, horizontal = (Axis(pixels.shape[i], result.shape[i], sharpen) for i in (0, 1))
 
     def work(inner_rows: range, inner_columns: range) -> None:
@@ -304,9 +311,10 @@ def _fractional(pixels: NDArray[Any], result: NDArray[Any], sharpen: float) -> N
         values = np.clip(values, 0, tile.top, out=values).astype(tile.low.dtype)
         tile = tile.at(rows, columns)
         approach(values, tile.wanted, tile.low, tile.high, tile.parts(_LITTLE), *_there_and_back(rows, columns))
-        result[rows.target, columns.target] = tile.levels(values)[:, rows.keep, columns.keep].transpose(1, 2, 0)
+        levels = tile.levels(values)[:, rows.keep, columns.keep].transpose(1, 2, 0)
+        spill.store(result[rows.target, columns.target], levels)
 
-    _each_tile(work, pixels, _FRACTIONAL, _FRACTIONAL)
+    _each_tile(work, pixels, _FRACTIONAL, _FRACTIONAL, threads)
 
 
 def _there_and_back(

@@ -1,8 +1,9 @@
-"""The strokes of letters inside a box: what stands out from its ground there and has the colours of the text."""
+"""The strokes of letters inside a box: learned ones, or what stands out from its ground in the colours of the text."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -10,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.ops import inks, masks, regions, rims
+from imgedit.ops.strokes import HEIGHT, parted
 
 Plane = NDArray[np.uint8]
+#: (rows, columns, 3) uint8 crop and convex polygon in it → (rows, columns) float32, how likely strokes are: 0…1
+Finder = Callable[[Plane, regions.Points], NDArray[np.float32]]
 
 #: the box is compared with ground up to this far from it, share of the line's height
 GROUND = 0.6
@@ -42,6 +46,8 @@ RIM = 0.1
 AGREED = 0.5
 #: and from this share on, of both, they found the same
 EQUAL = 0.9
+#: strokes that are learned are taken where they let expect this IoU with the true ones
+SURE = 0.4
 #: large letters and their glow fade into the ground over more pixels: this share of the line's height, at most so many
 FADING, FADED = 0.03, 4
 #: longer crops are searched reduced to this, pixels
@@ -60,14 +66,15 @@ class Fitted(NamedTuple):
     why: str
 
 
-def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
+def fit(pixels: NDArray[Any], polygon: regions.Points, finder: Finder | None = None) -> Fitted:
     """Return the strokes of the text in a convex *polygon* of (rows, columns, 3) uint8 or uint16 *pixels*.
 
-    Light, dark, coloured and semi-transparent letters, with outline and shadow. Where they cannot be told from their
-    ground, *why* says so and the mask is empty: then the polygon itself is the better mask.
+    Light, dark, coloured and semi-transparent letters, with outline and shadow. Where *finder* is sure they are its
+    strokes; without it, or where it is not, what colours and edges tell. Where they cannot be told from their ground,
+    *why* says so and the mask is empty: then the polygon itself is the better mask.
     """
     rows, columns = pixels.shape[:2]
-    height = full = regions.line(polygon)[1]
+    height = regions.line(polygon)[1]
     x, y, width, tall = regions.bounds(polygon, math.ceil(GROUND * height) + 2, rows, columns)
     if not (width and tall):
         return Fitted((x, y, 0, 0), np.zeros((0, 0), np.uint8), "it lies outside the picture")
@@ -80,18 +87,37 @@ def fit(pixels: NDArray[Any], polygon: regions.Points) -> Fitted:
     masks.draw(inside, local)
     if not inside.any():
         return Fitted((x, y, width, tall), np.zeros((tall, width), np.uint8), "it holds no pixel")
-    strokes, why = _found(crop, inside, local, height)
+    learned = _learned(crop, inside, local, finder) if finder else None
+    if learned:
+        (strokes, fading), why = learned, ""
+    else:
+        (strokes, why), fading = _found(crop, inside, local, height), FADING * height
     if strokes.shape != (tall, width):
         # whatever a stroke touches at full size
         larger = cv2.resize(strokes, (width, tall), interpolation=cv2.INTER_LINEAR)
         strokes = (larger > 0).view(np.uint8) * np.uint8(255)
-    grown = masks.dilate(strokes, min(int(FADING * full), FADED))
+    grown = masks.dilate(strokes, min(int(fading / max(scale)), FADED))
     return Fitted((x, y, width, tall), grown if not why else np.zeros_like(strokes), why)
 
 
-def draw(mask: Plane, pixels: NDArray[Any], polygon: regions.Points) -> str:
+def _learned(crop: Plane, inside: Plane, local: regions.Points, finder: Finder) -> tuple[Plane, float] | None:
+    """Return the strokes that *finder* is sure of, and how far they fade, pixels; None where it is not sure."""
+    # what lies beyond the picture, however far, is not looked at
+    seen = regions.clip(local, *crop.shape[:2])
+    if len(seen) < 3:
+        return None
+    found, expected = parted(finder(crop, seen), inside, regions.line(seen)[1])
+    if expected < SURE or not found.any():
+        return None
+    rows, columns = np.nonzero(found)
+    box = cv2.boxPoints(cv2.minAreaRect(np.stack([columns, rows], axis=1).astype(np.float32)))
+    # what is shown reduced is known to half a pixel of what is shown
+    return found, 0.5 * (regions.line(box.astype(np.float64))[1] / HEIGHT - 1)
+
+
+def draw(mask: Plane, pixels: NDArray[Any], polygon: regions.Points, finder: Finder | None = None) -> str:
     """Set the strokes in a convex *polygon* to 255, in place; where none are sure, all of it: then return why."""
-    fitted = fit(pixels, polygon)
+    fitted = fit(pixels, polygon, finder)
     if fitted.why:
         masks.draw_covering(mask, polygon)
     else:

@@ -17,6 +17,8 @@ GUIDANCE_RATIO = 1.1
 _STOCHASTIC = ("ddpm", "lcm", "tcd")
 #: parts of names of others that do
 _STOCHASTIC_PARTS = ("ancestral", "sde")
+#: crops that are wider than this times what a model was made for are said to be
+WIDE = 1.5
 #: between two steps there are only pixels
 ANEW = "the pixels are encoded anew, and nothing else is carried over"
 
@@ -93,6 +95,14 @@ CODES: dict[str, Code] = {
         "give --guidance-scale {low:g} to {high:g}, or change the range in the profile",
         "Distilled models are made for a scale near 1, and burn out with the usual 7.5; others ignore the prompt "
         "at that scale. The range is in the profile, from the checkpoint's sampler, and can be changed there.",
+    ),
+    "IL221": Code(
+        "warning",
+        "far above the model's size",
+        "crops of {now} px are {times:.2g} times as wide as what the model was made for, {native} px",
+        "give --resolution {most} or less, or leave it out: larger holes are then seen reduced",
+        "A model that sees much more than it was made for repeats what it paints, as a second horizon or a second "
+        "head, and takes time and memory with the square of the area. Up to one and a half times the size is usual.",
     ),
 }
 
@@ -194,6 +204,13 @@ def measured(notes: Iterable[Mapping[str, Any]], guidance_scale: float) -> list[
     if usual and not usual[0] <= guidance_scale <= usual[1]:
         found.append(_noticed("IL213", now=guidance_scale, low=usual[0], high=usual[1]))
     return found
+
+
+def sized(resolution: int | None, native: int) -> list[Noticed]:
+    """Return what is to be said of crops of *resolution* pixels, None for the model's own size, *native*."""
+    if resolution is None or resolution <= WIDE * native:
+        return []
+    return [_noticed("IL221", now=resolution, times=resolution / native, native=native, most=int(WIDE * native))]
 
 
 def refusal(found: Iterable[Noticed]) -> tuple[str, str] | None:

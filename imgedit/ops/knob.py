@@ -62,12 +62,12 @@ def calibrated(
     ratio: float,
     hint: Plane | None,
     chosen: Mapping[str, Any],
-    enlarge: Callable[[Pixels, Pixels, Plane | None, Rung], None],
+    enlarge: Callable[[Pixels, int, int, Plane | None, Rung], Pixels],
 ) -> Calibrated:
     """Return the step at which *pixels* (rows, columns, 3 or 4), reduced, come back looking most like they are.
 
     The middle of the picture is reduced by *ratio*, or the nearest of the network's scales, and enlarged again by
-    *enlarge* (small, result, hint, step) at each step. Of those that cost at most COST decibels against the most
+    *enlarge* (small, rows, columns, hint, step) at each step. Of those that cost at most COST decibels against the most
     faithful, and miss the reduced picture, when reduced again, by at most MISSED levels more, the one whose gradients
     are distributed most like the picture's (:func:`imgedit.ops.gradients.distance`) is chosen. Only what *hint* (255
     photographed) says is photographed counts. Raises UsageError where that is too little.
@@ -87,8 +87,8 @@ def calibrated(
     wanted = gradients(truth, {"known": known})["known"]
     found = []
     for faithful in STEPS:
-        result = np.empty_like(truth)
-        enlarge(small, result, np.ascontiguousarray(known[::scale, ::scale]), rung(faithful, **chosen))
+        photographed = np.ascontiguousarray(known[::scale, ::scale])
+        result = enlarge(small, len(truth), truth.shape[1], photographed, rung(faithful, **chosen))
         error = np.square((result[known > 0].astype(np.float64) - truth[known > 0]) / level).mean()
         off = (_reduced(result, scale).astype(np.float64) - small) / level
         measured = {

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit import spill
 from imgedit.ops.resample import cubic, lanczos, prefilter
 from imgedit.ops.residual import edges
 
@@ -75,7 +76,7 @@ class Exemplars:
         usable = np.zeros((rows, columns), bool)
         usable[: rows - side + 1, : columns - side + 1] = rows >= side <= columns
         if self._photographed is not None:
-            here = self._photographed[top : top + rows, left : left + columns]
+            here = spill.fetch(self._photographed[top : top + rows, left : left + columns])
             good = cv2.erode(
                 here, np.ones((side, side), np.uint8), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT, borderValue=_FULL
             )

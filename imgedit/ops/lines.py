@@ -29,6 +29,9 @@ HOPELESS, WEAK = 0.9, 1.9
 ENDS, EDGES = 0.45, 0.12
 #: two readings agree when their signs match to this share (Ratcliff and Obershelp)
 AGREED = 0.6
+#: faint letters are read now as this, now as that: it is enough that readings match to this share where the one has
+#: this share of the strength of the other
+ALIKE, HELD = 0.35, 0.45
 
 
 class Line(NamedTuple):
@@ -99,19 +102,29 @@ def cut(pixels: NDArray[np.uint8], line: Line, rows: int, longest: int) -> NDArr
     return np.asarray(strip, np.uint8)
 
 
-def agree(one: str, other: str) -> bool:
+def agree(one: str, other: str, least: float = AGREED) -> bool:
     """Return whether two readings say nearly the same: case, blanks and points aside."""
     signs = ["".join(sign for sign in text.casefold() if sign.isalnum()) for text in (one, other)]
-    return bool(difflib.SequenceMatcher(None, signs[0], signs[1], autojunk=False).ratio() >= AGREED)
+    return bool(difflib.SequenceMatcher(None, signs[0], signs[1], autojunk=False).ratio() >= least)
 
 
 def steady(read: Reader, line: Line, reading: Reading) -> bool:
     """Return whether *line* says the same when it is cut a little otherwise: texture does not, letters do."""
-    changed = (
+    return all(agree(reading.text, read(other).text) for other in _otherwise(line))
+
+
+def held(read: Reader, line: Line, reading: Reading) -> bool:
+    """Return whether *line* says the same when it is cut a little otherwise, or something like it as surely."""
+    others = [read(other) for other in _otherwise(line)]
+    least = [AGREED if other.strength < HELD * reading.strength else ALIKE for other in others]
+    return all(agree(reading.text, other.text, share) for other, share in zip(others, least))
+
+
+def _otherwise(line: Line) -> tuple[Line, Line]:
+    return (
         line.moved(0, 0.07 * line.height)._replace(height=1.12 * line.height),
         line.moved(0, -0.07 * line.height)._replace(height=1.06 * line.height, length=line.length + 0.3 * line.height),
     )
-    return all(agree(reading.text, read(other).text) for other in changed)
 
 
 def extended(read: Reader, line: Line) -> tuple[Line, Reading] | None:
@@ -228,8 +241,8 @@ def _centred(read: Reader, line: Line, reading: Reading) -> tuple[Line, Reading]
 
 
 def _trimmed(line: Line, reading: Reading) -> Line:
-    """Return *line* from its first to its last letter, with a margin."""
-    letters = reading.letters or list(reading.signs)
+    """Return *line* from its first to its last sign that is more than guessed, with a margin."""
+    letters = [each for each in reading.signs if each[0].strip() and each[1] > GUESS] or list(reading.signs)
     first, last = letters[0][2], letters[-1][2]
     pitch = (last - first) * line.length / max(len(letters) - 1, 1)
     margin = max(ENDS * line.height, 0.9 * pitch)

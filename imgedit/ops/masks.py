@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit import spill
 from imgedit.ops.depth import to8
 
 Plane = NDArray[np.uint8]
@@ -91,13 +92,26 @@ def of_picture(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> Plane:
 
     A picture of one colour has its mask in *alpha*: opaque is 255.
     """
-    values = cv2.cvtColor(to8(pixels), cv2.COLOR_RGB2GRAY)
+    size = pixels.shape[:2]
+
+    def grey(part: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(cv2.cvtColor(to8(part), cv2.COLOR_RGB2GRAY))
+
+    values = spill.made(grey, size, np.uint8, pixels)
     if alpha is None:
-        return np.asarray(values)
-    opaque = to8(alpha)
-    if values.min() == values.max() and opaque.min() < opaque.max():
-        return np.asarray(opaque)
-    return np.asarray(cv2.multiply(values, opaque, scale=1 / 255))
+        return values
+    opaque = spill.made(to8, size, np.uint8, alpha)
+    if not _varies(values) and _varies(opaque):
+        return opaque
+
+    def seen(part: Plane, over: Plane) -> NDArray[Any]:
+        return np.asarray(cv2.multiply(part, over, scale=1 / 255))
+
+    return spill.made(seen, size, np.uint8, values, opaque)
+
+
+def _varies(plane: Plane) -> bool:
+    return len({value for part in spill.parts(plane) for value in (part.min(), part.max())}) > 1
 
 
 def threshold(mask: Plane, level: int) -> Plane:

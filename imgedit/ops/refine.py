@@ -5,8 +5,8 @@ The network itself is handed in as a function, so that nothing here knows what r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.ops.bands import bands
+from imgedit import spill
 from imgedit.ops.depth import LEVEL
 from imgedit.ops.enlarge import enlarge
 from imgedit.ops.resample import lanczos, taps
@@ -29,12 +29,9 @@ Network = Callable[[Floats, int], Floats]
 TILE = 192
 #: small pixels that a pixel of the result can depend on: in the network, in `residual.given` and `projected`, in
 #: the deterministic result, and in :func:`_shown`
-REACH, _GIVEN, _BACK, _SEEDED, _HIDDEN = 10, 3, 4, 15, 13
+REACH, _GIVEN, _BACK, _SEEDED, _HIDDEN = 12, 3, 4, 15, 13
 #: sides of the squares in which colours are looked for where all is hidden, smallest first
 _SQUARES = (3, 9, 2 * _HIDDEN + 1)
-#: tiles at work at once, at most: each needs memory
-_THREADS = 4
-_BAND = 1 << 20
 _LOBES = 3
 
 
@@ -62,60 +59,89 @@ class Beyond:
     texture: Texture | None = None
 
 
-def refine(
-    pixels: Pixels,
-    result: Pixels,
-    network: Network,
-    sharpen: float = SEED,
-    tile: int = TILE,
-    beyond: Beyond = Beyond(),
-) -> None:
-    """Write *pixels* (rows, columns, 3 or 4; uint8 or uint16), enlarged to its size, into *result*.
+class Refined:
+    """*pixels* (rows, columns, 3 or 4; uint8 or uint16) enlarged to *size* (rows, columns), any part of it at a time.
 
-    *result* is of the same type, or float32 for levels of 0…255 that are not rounded. A fourth channel is straight
-    alpha: it is enlarged without the network, and hidden colours have no effect on those that are seen. What is grey
-    stays grey. Works in *tile* small pixels at a time, each on one thread, in as many threads as OpenCV may use, four
-    at most; the result is that of the whole.
+    A fourth channel is straight alpha: it is enlarged without the network, and hidden colours have no effect on those
+    that are seen. What is grey stays grey. No part depends on what else is made. *overlap*: show the network and what
+    leads to it no more than so many small pixels round a part; less than :attr:`context` is not exact.
     """
-    if pixels.shape == result.shape:
-        result[:] = pixels / _level(pixels) if result.dtype == np.float32 else pixels
-        return
-    ratio = max(large / small for small, large in zip(pixels.shape, result.shape))
-    picture = _Picture(pixels, network, sharpen, ratio, beyond)
-    down, across = (_Axis(pixels.shape[i], result.shape[i], picture.scale, tile) for i in (0, 1))
 
-    def work(rows: range, columns: range) -> None:
-        inputs, vertical = down.part(rows)
-        beside, horizontal = across.part(columns)
-        planes = picture.levels(inputs, beside)
+    def __init__(
+        self,
+        pixels: Pixels,
+        size: tuple[int, int],
+        network: Network,
+        sharpen: float = SEED,
+        beyond: Beyond = Beyond(),
+        overlap: int | None = None,
+    ) -> None:
+        ratios = [large / small for small, large in zip(pixels.shape, size)]
+        self._picture = _Picture(pixels, network, sharpen, max(ratios), beyond, overlap)
+        self._axes = [_Axis(small, large, self.scale) for small, large in zip(pixels.shape, size)]
+        self.size, self.ratios = size, (ratios[0], ratios[1])
+
+    @property
+    def scale(self) -> int:
+        """The network's own scale that is used."""
+        return self._picture.scale
+
+    @property
+    def step(self) -> int:
+        """Parts begin at multiples of this: where the size is a multiple of the small one, at its pixels."""
+        return math.lcm(*(axis.step for axis in self._axes))
+
+    @property
+    def context(self) -> int:
+        """How many small pixels round a part it can depend on."""
+        return self._picture.context + (_HIDDEN if self._picture.hidden else 0)
+
+    def levels(self, rows: range, columns: range) -> Floats:
+        """Return levels of 0…255, not rounded, of the result at *rows* and *columns*: (3 or 4, rows, columns)."""
+        (inputs, vertical), (beside, horizontal) = (axis.part(part) for axis, part in zip(self._axes, (rows, columns)))
+        planes = self._picture.levels(inputs, beside)
         if vertical is not None:
             planes = vertical @ planes
         if horizontal is not None:
             planes = planes @ horizontal.T
-        picture.write(result, planes, rows, columns)
+        return np.clip(planes, 0, 255)
 
-    with ThreadPoolExecutor(max(1, min(cv2.getNumThreads(), _THREADS))) as pool:
-        places = [(rows, columns) for rows in down.tiles() for columns in across.tiles()]
-        for _ in pool.map(lambda place: work(*place), places):
-            pass
+    def write(self, result: Pixels, planes: Floats, top: int, left: int) -> None:
+        """Write *planes* to *result*, rounded, from *top*, *left* on; there hidden colours keep what they were."""
+        rows, columns = (range(start, start + count) for start, count in zip((top, left), planes.shape[1:]))
+        place = result[rows.start : rows.stop, columns.start : columns.stop]
+        block = spill.room(place)
+        np.rint(planes.transpose(1, 2, 0) * _level(result), out=block, casting="unsafe")
+        if result.shape[2] == 4:
+            hidden = block[..., 3] == 0
+            if hidden.any():
+                # nobody sees these
+                block[hidden, :3] = self._picture.nearest(rows, columns, self.size)[hidden, :3]
+        spill.store(place, block)
 
 
 class _Picture:
     """A picture that is enlarged by *scale*, the least of SCALES that is not less than *ratio*, or the greatest."""
 
-    def __init__(self, pixels: Pixels, network: Network, sharpen: float, ratio: float, beyond: Beyond) -> None:
+    def __init__(
+        self, pixels: Pixels, network: Network, sharpen: float, ratio: float, beyond: Beyond, overlap: int | None
+    ) -> None:
         self.pixels, self.network, self.sharpen, self.beyond = pixels, network, sharpen, beyond
         self.scale = next((scale for scale in SCALES if scale >= ratio), SCALES[-1])
-        self.grey = all(_is_grey(pixels[part]) for part in bands(pixels.shape[0], pixels.shape[1], _BAND))
+        self.grey = all(_is_grey(part) for part in spill.parts(pixels))
+        self.hidden = pixels.shape[2] == 4
+        self._back = _BACK * beyond.rounds
+        reach = beyond.texture.reach(self.scale) if beyond.texture else 0
+        self.context = self._back + max(REACH + _GIVEN, reach) + _SEEDED
+        self._overlap = self.context + _HIDDEN if overlap is None else overlap
 
     def levels(self, rows: range, columns: range) -> Floats:
         """Return (3 or 4, …) levels of 0…255 of the small pixels at *rows* and *columns*, enlarged by the scale."""
-        back, texture = _BACK * self.beyond.rounds, self.beyond.texture
-        context = back + max(REACH + _GIVEN, texture.reach(self.scale) if texture else 0) + _SEEDED
-        own, small = self._window(rows, columns, context)
+        back = self._back
+        own, small = self._window(rows, columns, min(self._overlap, self.context))
         hidden = small.shape[2] == 4 and not (small[..., 3] == _full(small)).all()
         if hidden:
-            own, small = self._window(rows, columns, context + _HIDDEN)
+            own, small = self._window(rows, columns, min(self._overlap, self.context + _HIDDEN))
             small = _shown(small)
         else:
             small = np.ascontiguousarray(small[..., :3])
@@ -152,27 +178,20 @@ class _Picture:
             out[:] = out.mean(axis=0)
         return out
 
-    def write(self, result: Pixels, planes: Floats, rows: range, columns: range) -> None:
-        """Write *planes* to their place in *result*, rounded unless it is of floats."""
-        place = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
-        values = np.clip(planes.transpose(1, 2, 0), 0, 255)
-        if result.dtype == np.float32:
-            result[place] = values
-            return
-        np.rint(values * _level(result), out=result[place], casting="unsafe")
-        if result.shape[2] == 4:
-            hidden = result[place][..., 3] == 0
-            # nobody sees these; they keep what they were
-            y, x = (
-                (2 * np.asarray(part) + 1) * small // (2 * large)
-                for part, small, large in zip((rows, columns), self.pixels.shape, result.shape)
-            )
-            result[place][hidden, :3] = self.pixels[y[:, None], x][hidden, :3]
+    def nearest(self, rows: range, columns: range, size: tuple[int, int]) -> Pixels:
+        """Return the pixels in which *rows* and *columns* of a result of *size* lie."""
+        y, x = (
+            (2 * np.asarray(part) + 1) * small // (2 * large)
+            for part, small, large in zip((rows, columns), self.pixels.shape, size)
+        )
+        around = spill.fetch(self.pixels[y[0] : y[-1] + 1, x[0] : x[-1] + 1])
+        near: Pixels = around[(y - y[0])[:, None], x - x[0]]
+        return near
 
     def _window(self, rows: range, columns: range, context: int) -> tuple[tuple[slice, slice], Pixels]:
         """Return *rows* and *columns* with *context* on each side where there is any, and their place in that."""
         low = [max(part.start - context, 0) for part in (rows, columns)]
-        window = self.pixels[low[0] : rows.stop + context, low[1] : columns.stop + context]
+        window = spill.fetch(self.pixels[low[0] : rows.stop + context, low[1] : columns.stop + context])
         own = tuple(slice(part.start - start, part.stop - start) for part, start in zip((rows, columns), low))
         return (own[0], own[1]), window
 
@@ -188,14 +207,10 @@ class _Picture:
 class _Axis:
     """One axis that is enlarged from *small* to *large* pixels by way of small · *scale*."""
 
-    def __init__(self, small: int, large: int, scale: int, tile: int) -> None:
+    def __init__(self, small: int, large: int, scale: int) -> None:
         self._small, self._large, self._scale = small, large, scale
-        self._step = tile * scale if large == small * scale else max(1, tile * large // small)
+        self.step = scale if large == small * scale else 1
         self._first, self._weights = _taps(small * scale, large)
-
-    def tiles(self) -> list[range]:
-        """Return the tiles of the result along this axis."""
-        return [range(start, min(start + self._step, self._large)) for start in range(0, self._large, self._step)]
 
     def part(self, outputs: range) -> tuple[range, Floats | None]:
         """Return the small pixels that *outputs* depend on, and the matrix to these from what they are enlarged to.

@@ -25,8 +25,9 @@ SAME_LINE = 0.6
 SAME_ANGLE = math.radians(10)
 #: a box round two may be this much larger than what they cover
 LOOSE = 1.5
-#: a member of this share of a merged box's length stands for the whole of it
-WHOLE = 0.85
+#: a member of this share of a merged box's length stands for the whole of it, if no letter is missing: what it lacks is
+#: at most this share of the box's height
+WHOLE, LETTER = 0.85, 0.7
 
 
 class Tile(NamedTuple):
@@ -36,6 +37,16 @@ class Tile(NamedTuple):
     left: int
     rows: int
     columns: int
+
+    def of(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return this part of (rows, columns, …) *pixels*, a view."""
+        return pixels[self.top : self.top + self.rows, self.left : self.left + self.columns]
+
+    def shows(self, polygon: Points, margin: float) -> bool:
+        """Return whether *polygon* lies in this part, no nearer to its border than *margin*."""
+        low, high = polygon.min(axis=0) - margin, polygon.max(axis=0) + margin
+        beyond = high <= (self.left + self.columns, self.top + self.rows)
+        return bool((low >= (self.left, self.top)).all() and beyond.all())
 
 
 class Merged(NamedTuple):
@@ -49,16 +60,28 @@ class Merged(NamedTuple):
 def tiles(rows: int, columns: int, size: int, overlap: int) -> list[Tile]:
     """Return tiles of at most *size* × *size* pixels that cover the picture and overlap by at least *overlap*.
 
-    They are of nearly equal size; what is shorter than *overlap* lies whole in at least one of them.
+    They are as few as can be, of equal size and no larger than need be: pixels seen twice cost as much as others.
+    What is shorter than *overlap* lies whole in at least one of them.
     """
 
     def spans(length: int) -> list[tuple[int, int]]:
         if length <= size:
             return [(0, length)]
         count = math.ceil((length - overlap) / (size - overlap))
-        return [(round(i * (length - size) / (count - 1)), size) for i in range(count)]
+        least = math.ceil((length + (count - 1) * overlap) / count)
+        # places are rounded down and the last tile ends the picture, so that no overlap is a pixel short
+        return [(i * (length - least) // (count - 1), least) for i in range(count)]
 
     return [Tile(top, left, high, wide) for top, high in spans(rows) for left, wide in spans(columns)]
+
+
+def around(polygon: Points, size: int, rows: int, columns: int) -> Tile:
+    """Return the tile of at most *size* × *size* pixels with *polygon* as near its middle as the picture allows."""
+    x, y = (polygon.min(axis=0) + polygon.max(axis=0)) / 2
+    high, wide = min(size, rows), min(size, columns)
+    return Tile(
+        min(max(round(y - high / 2), 0), rows - high), min(max(round(x - wide / 2), 0), columns - wide), high, wide
+    )
 
 
 def searchable(pixels: NDArray[Any], long_side: int | None = None) -> NDArray[np.uint8]:
@@ -158,9 +181,11 @@ def merge(polygons: Sequence[Points], scores: Sequence[float]) -> list[Merged]:
     merged = []
     for polygon, members in groups:
         best = tuple(sorted(members, key=lambda i: -scores[i]))
-        along = line(polygon)[0]
+        along, high = line(polygon)
         axis = np.array([math.cos(along), math.sin(along)])
-        whole = tuple(i for i in best if np.ptp(polygons[i] @ axis) >= WHOLE * np.ptp(polygon @ axis))
+        length = float(np.ptp(polygon @ axis))
+        least = max(WHOLE * length, length - LETTER * high)
+        whole = tuple(i for i in best if np.ptp(polygons[i] @ axis) >= least)
         merged.append(Merged(polygon, best, whole))
     return sorted(merged, key=lambda one: (round(one.polygon[:, 1].mean()), one.polygon[:, 0].min()))
 

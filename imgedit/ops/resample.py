@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit import spill
+
 # weights are whole multiples of this: with whole pixel values every sum is exact in float64, so that no
 # result depends on the order of summation, the tiling, or the machine
 _WEIGHT = 2.0**-18
@@ -214,16 +216,27 @@ def enlarge_plane(plane: NDArray[Any], rows: int, columns: int, rule: Literal["m
     ``max`` and ``min`` take the extreme of all input pixels that an output pixel covers, so that no pixel
     of a mask vanishes, whatever the scale; ``nearest`` takes the one in which its centre lies.
     """
-    down, across = np.arange(rows), np.arange(columns)
-    height, width = plane.shape
+    result = spill.empty((rows, columns), plane.dtype)
+    step = spill.rows_of(result)
+    for top in range(0, rows, step):
+        down = np.arange(top, min(top + step, rows))
+        first, last = down[0] * len(plane) // rows, ((down[-1] + 1) * len(plane) - 1) // rows
+        lines = spill.fetch(plane[first : last + 1])
+        spill.store(result[top : top + step], _plane_rows(lines, first, down, plane.shape, (rows, columns), rule))
+    return result
+
+
+def _plane_rows(
+    lines: NDArray[Any], first: int, down: NDArray[Any], shape: tuple[int, ...], size: tuple[int, int], rule: str
+) -> NDArray[Any]:
+    """Return the rows *down* of a plane of *shape* enlarged to *size*; *lines*: those that they need, from *first*."""
+    (height, width), (rows, columns), across = shape, size, np.arange(size[1])
     if rule == "nearest":
-        taken: NDArray[Any] = plane[(2 * down + 1) * height // (2 * rows)]
+        taken: NDArray[Any] = lines[(2 * down + 1) * height // (2 * rows) - first]
         return taken[:, (2 * across + 1) * width // (2 * columns)]
     extreme = np.maximum if rule == "max" else np.minimum
-    lines: NDArray[Any] = extreme(plane[down * height // rows], plane[((down + 1) * height - 1) // rows])
-    enlarged: NDArray[Any] = extreme(
-        lines[:, across * width // columns], lines[:, ((across + 1) * width - 1) // columns]
-    )
+    tall: NDArray[Any] = extreme(lines[down * height // rows - first], lines[((down + 1) * height - 1) // rows - first])
+    enlarged: NDArray[Any] = extreme(tall[:, across * width // columns], tall[:, ((across + 1) * width - 1) // columns])
     return enlarged
 
 
@@ -252,9 +265,15 @@ def cubic(t: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def join_alpha(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Return (rows, columns, 4): *pixels* (rows, columns, 3) with *alpha* (rows, columns) as fourth channel."""
-    return np.concatenate((pixels, alpha[..., None]), axis=2)
+
+    def joined(colours: NDArray[Any], seen: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate((colours, seen[..., None]), axis=2)
+
+    return spill.made(joined, (*alpha.shape, 4), pixels.dtype, pixels, alpha)
 
 
 def split_alpha(joined: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return pixels (rows, columns, 3) and alpha (rows, columns) of *joined* (rows, columns, 4)."""
-    return np.ascontiguousarray(joined[..., :3]), np.ascontiguousarray(joined[..., 3])
+    size, kind = joined.shape[:2], joined.dtype
+    pixels = spill.made(lambda part: part[..., :3], (*size, 3), kind, joined)
+    return pixels, spill.made(lambda part: part[..., 3], size, kind, joined)

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit import spill
+from imgedit.ops.bands import extent
 from imgedit.ops.color import lab
 
 #: quantiles are taken at this many equally spaced probabilities, 0 and 1 included
@@ -55,14 +57,13 @@ def measure(pixels: NDArray[Any], mask: NDArray[np.uint8] | None = None) -> dict
     shares of full scale. *lab_mean*, *lab_std*: CIELAB, of a regular lattice of at most 262144 pixels.
     Rounded to 6 decimals.
     """
-    if mask is not None and (mask.all() or not mask.any()):
+    box = None if mask is None else extent(spill.parts(mask))
+    if mask is None or box is None or all(part.all() for part in spill.parts(mask)):
         mask = None
     # of a picture in a file, all that is touched at once would be in memory at once: one way through it
     taken: list[NDArray[Any]] = []
     counts = _histograms(pixels, taken=taken)
-    if mask is not None:
-        x, y, width, height = cv2.boundingRect(mask)
-        box = slice(y, y + height), slice(x, x + width)
+    if mask is not None and box is not None:
         counts -= _histograms(pixels[box], mask[box])
     sample = np.concatenate(taken) if mask is None else _lattice(pixels, mask)
     full = counts.shape[1] - 1
@@ -120,16 +121,19 @@ def _histograms(
     # OpenCV counts in float32: exact only below 2²⁴, so take bands
     step = max(1, _BAND // pixels.shape[1])
     for top in range(0, len(pixels), step):
+        whole = spill.fetch(pixels[top : top + step])
+        where = None if mask is None else spill.fetch(mask[top : top + step])
         for left in range(0, pixels.shape[1], _BAND):
-            part = slice(top, top + step), slice(left, left + _BAND)
-            band = np.ascontiguousarray(pixels[part])
-            where = None if mask is None else np.ascontiguousarray(mask[part])
+            part = slice(left, left + _BAND)
+            band = np.ascontiguousarray(whole[:, part])
             for channel in range(3):
-                found = cv2.calcHist([band], [channel], where, [levels], [0, levels])
+                within = None if where is None else np.ascontiguousarray(where[:, part])
+                found = cv2.calcHist([band], [channel], within, [levels], [0, levels])
                 counts[channel] += found.ravel().astype(np.int64)
         if taken is not None:
             first = grid[0].start + max(0, -(-(top - grid[0].start) // grid[0].step)) * grid[0].step
-            taken.append(pixels[first : top + step : grid[0].step, grid[1]].reshape(-1, 3))
+            # a copy: a view would keep the whole band
+            taken.append(whole[first - top :: grid[0].step, grid[1]].copy().reshape(-1, 3))
     return counts
 
 
@@ -191,9 +195,19 @@ def _look_up(pixels: NDArray[Any], tables: NDArray[Any]) -> NDArray[Any]:
 
 def _lattice(pixels: NDArray[Any], mask: NDArray[np.uint8]) -> NDArray[Any]:
     """Return (n, 3) pixels of a regular lattice where *mask* is 0; all there are where the lattice meets none."""
-    grid = _grid(*pixels.shape[:2])
-    sample: NDArray[Any] = pixels[grid][mask[grid] == 0]
-    return sample if len(sample) else np.asarray(pixels[mask == 0][:SAMPLE])
+    rows, columns = _grid(*pixels.shape[:2])
+    taken = []
+    for row in range(len(pixels))[rows]:
+        line, over = (spill.fetch(array[row : row + 1])[0, columns] for array in (pixels, mask))
+        taken.append(line[over == 0])
+    if not any(map(len, taken)):
+        step = spill.rows_of(pixels)
+        for top in range(0, len(pixels), step):
+            part, over = (spill.fetch(array[top : top + step]) for array in (pixels, mask))
+            taken.append(part[over == 0])
+            if sum(map(len, taken)) >= SAMPLE:
+                break
+    return np.concatenate(taken)[:SAMPLE]
 
 
 def _match_lab(pixels: NDArray[Any], source: Tone, target: Tone, strength: float) -> NDArray[Any]:

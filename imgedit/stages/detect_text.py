@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from imgedit.errors import GateFailed, UsageError
 from imgedit.frame import Finding, Frame, Region
@@ -16,6 +16,14 @@ FOUND, LOGO_FOUND = "text-found", "logo-found"
 WHOLE_SIDE = 1280
 #: at most this many finds are spelled out in a message
 LISTED = 5
+
+
+class Seen(NamedTuple):
+    """A region as it was found. *sharp*: at full size; *cut*: at a border where its tile may cut it."""
+
+    region: Region
+    sharp: bool
+    cut: bool
 
 
 def _pattern(text: str) -> str:
@@ -125,44 +133,84 @@ def _search(frame: Frame, backend: Any, reading: bool, tile: int, overlap: int) 
     if max(frame.rows, frame.columns) <= max(WHOLE_SIDE, tile):
         return backend.detect(regions.searchable(frame.pixels), read=reading), {"tiles": 1, "flat": 0}
     small = regions.searchable(frame.pixels, WHOLE_SIDE)
-    found = _placed(backend.detect(small, read=reading), 0, 0, frame.columns / small.shape[1])
-    reduced = len(found)
+    scale = frame.columns / small.shape[1]
+    found = [Seen(_moved(r, 0, 0, scale), sharp=False, cut=False) for r in backend.detect(small, read=reading)]
     flat = 0
     parts = regions.tiles(frame.rows, frame.columns, tile, overlap)
-    for top, left, rows, columns in parts:
-        part = regions.searchable(frame.pixels[top : top + rows, left : left + columns])
-        if regions.is_flat(part):
+    for part in parts:
+        if regions.is_flat(regions.searchable(part.of(frame.pixels))):
             flat += 1
         else:
-            found += _placed(backend.detect(part, read=reading, part=True), left, top, 1.0)
-    return _merged(frame, backend, found, reduced, reading), {"tiles": len(parts) - flat, "flat": flat}
+            found += _in_part(frame, backend, part, reading)
+    found += _again(frame, backend, found, reading, tile)
+    return _merged(frame, backend, found, reading), {"tiles": len(parts) - flat, "flat": flat}
 
 
-def _placed(found: list[Region], left: int, top: int, scale: float) -> list[Region]:
-    """Return regions of a part as regions of the whole picture."""
-    return [
-        dataclasses.replace(r, polygon=tuple((x * scale + left, y * scale + top) for x, y in r.polygon)) for r in found
-    ]
+def _in_part(frame: Frame, backend: Any, part: Any, reading: bool) -> list[Seen]:
+    """Return what is found in *part* of the picture."""
+    from imgedit.ops import regions
+
+    found = backend.detect(regions.searchable(part.of(frame.pixels)), read=reading, part=True)
+    placed = [_moved(one, part.left, part.top, 1.0) for one in found]
+    return [Seen(one, sharp=True, cut=_cut(one, part, frame)) for one in placed]
 
 
-def _merged(frame: Frame, backend: Any, found: list[Region], reduced: int, reading: bool) -> list[Region]:
-    """Return the regions with duplicates made one; the first *reduced* are those of the reduced picture."""
+def _again(frame: Frame, backend: Any, found: list[Seen], reading: bool, tile: int) -> list[Seen]:
+    """Return what is found round lines that no part shows whole, each in the middle of a part of its own."""
+    from imgedit.ops import regions
+
+    result: list[Seen] = []
+    looked: list[Any] = []
+    for box, members, _ in _groups(found):
+        # a line that is longer than a tile would be cut again
+        if not all(found[i].cut for i in members) or (box.max(axis=0) - box.min(axis=0)).max() > 0.9 * tile:
+            continue
+        # a page has many such lines: those that an earlier part shows with room round them are found there
+        if not any(part.shows(box, tile // 8) for part in looked):
+            looked.append(regions.around(box, tile, frame.rows, frame.columns))
+            result += _in_part(frame, backend, looked[-1], reading)
+    return result
+
+
+def _groups(found: list[Seen]) -> Any:
+    """Return the regions of *found* with those that mark the same text made one."""
     from imgedit.ops import masks, regions
 
-    merged = regions.merge([masks.points(r.polygon) for r in found], [r.score or 0.0 for r in found])
+    every = [seen.region for seen in found]
+    return regions.merge([masks.points(r.polygon) for r in every], [r.score or 0.0 for r in every])
+
+
+def _moved(region: Region, left: int, top: int, scale: float) -> Region:
+    """Return a region of a part as a region of the whole picture."""
+    return dataclasses.replace(region, polygon=tuple((x * scale + left, y * scale + top) for x, y in region.polygon))
+
+
+def _cut(region: Region, part: Any, frame: Frame) -> bool:
+    """Return whether *region* ends where its tile does and the picture goes on."""
+    xs, ys = zip(*region.polygon)
+    at = (min(xs) - part.left, min(ys) - part.top, part.left + part.columns - max(xs), part.top + part.rows - max(ys))
+    inner = (part.left, part.top, frame.columns - part.left - part.columns, frame.rows - part.top - part.rows)
+    return any(gap < 1 and more > 0 for gap, more in zip(at, inner))
+
+
+def _merged(frame: Frame, backend: Any, found: list[Seen], reading: bool) -> list[Region]:
+    """Return the regions with duplicates made one."""
+    from imgedit.ops import masks, regions
+
+    every = [seen.region for seen in found]
     result = []
-    for box, members, whole in merged:
+    for box, members, whole in _groups(found):
         polygon, text = box, None
         # full size goes first: its box is tighter, and small letters are misread in the reduced picture
-        sharp = next((i for i in whole if i >= reduced), None)
+        sharp = next((i for i in whole if found[i].sharp and not found[i].cut), None)
         if sharp is not None:
-            text, polygon = found[sharp].text, masks.points(found[sharp].polygon)
+            text, polygon = every[sharp].text, masks.points(every[sharp].polygon)
         elif reading:
-            best = found[whole[0]].text if whole else None
-            text = best or _reread(frame, backend, regions.bounds(box, 16, frame.rows, frame.columns))
+            text = next((every[i].text for i in whole if every[i].text), None)
+            text = text or _reread(frame, backend, regions.bounds(box, 16, frame.rows, frame.columns))
         corners = regions.clip(polygon, frame.rows, frame.columns)
         if len(corners) > 2:
-            result.append(Region(regions.corners(corners), LABEL, text, found[members[0]].score))
+            result.append(Region(regions.corners(corners), LABEL, text, every[members[0]].score))
     return result
 
 

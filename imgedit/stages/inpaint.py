@@ -166,7 +166,7 @@ def inpaint(
         memory_target_gb,
     )
     geometry = backend.geometry(sampling)
-    terms, frame = _terms(frame, backend, sampling)
+    terms, frame = _terms(frame, backend, sampling, resolution, geometry.native)
     base, filled = _erased(frame, around, seed) if staged else (frame.pixels, {})
     planned = crops.plan(mask, resolution or geometry.native, geometry.multiple_of, margin)
     grey = crops.is_grey(frame.pixels, mask)
@@ -256,10 +256,13 @@ def _erased(frame: Frame, around: Around, seed: int) -> tuple[Any, dict[str, Any
     return pixels, {"methods": methods}
 
 
-def _terms(frame: Frame, backend: Any, sampling: Sampling) -> tuple[dict[str, Any], Frame]:
+def _terms(
+    frame: Frame, backend: Any, sampling: Sampling, resolution: int | None, native: int
+) -> tuple[dict[str, Any], Frame]:
     """Return what this step hands to the next latent one, and *frame* with what has changed since the last one.
 
-    Raises GateFailed for such a change where *sampling* is strict.
+    Crops of *resolution* pixels that are far above the *native* size are noticed too. Raises GateFailed for what is a
+    warning of these where *sampling* is strict.
     """
     from imgedit.ops import handoff
 
@@ -270,6 +273,7 @@ def _terms(frame: Frame, backend: Any, sampling: Sampling) -> tuple[dict[str, An
     terms = handoff.terms(facts, guidance_scale=sampling.guidance_scale, scheduler=sampling.scheduler)
     last = next((step for step in reversed(frame.sidecar.steps) if step.stage == "inpaint"), None)
     changed = handoff.changed(last.notes.get("terms") if last else None, terms)
+    changed += handoff.sized(resolution, native)
     others = (finding for finding in frame.sidecar.findings if finding.code not in handoff.CODES)
     frame = _with_findings(frame.with_sidecar(findings=tuple(others)), changed)
     refusal = handoff.refusal(changed) if sampling.strict else None

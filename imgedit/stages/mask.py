@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from imgedit.errors import DataError, UsageError
 from imgedit.frame import Frame, MaskInfo
-from imgedit.stage import Opt, Polygon, Rect, stage
+from imgedit.stage import Around, Opt, Polygon, Rect, stage
 
 #: pixels that a mask is grown by, unless told: letters fade into their ground over a pixel, after JPEG over two, and
 #: thin outlines beyond that are found again; boxes have a margin
@@ -17,9 +17,10 @@ LOGO = "logo"
 LISTED = 20
 
 
-@stage(makes=["mask"], keeps=["pixels", "size", "alpha"])
+@stage(makes=["mask"], keeps=["pixels", "size", "alpha"], also="strokes:learned")
 def mask(
     frame: Frame,
+    around: Around | None = None,
     *,
     rect: Annotated[
         tuple[Rect, ...], Opt("Rectangle x,y,width,height; a negative x or y counts from the right or bottom.")
@@ -58,6 +59,9 @@ def mask(
     --fill-holes, --close, --dilate, --mode, --invert, --grid, --feather. With --grid a cell is changed if any of
     its pixels is, so that no stroke is lost; the mask then is made of whole cells.
 
+    The strokes of letters are found by a small network that ships with the package; where it is not sure, by what
+    colours and edges tell; and where these are not sure either, the region is taken, and the notes say so.
+
     Regions of logos are never fitted: they are taken as they are. With --shape watermark, the strokes of one white or
     black overlay are followed over the whole picture, from the regions if there are any; where nothing convinces, the
     regions are taken as without it, and the notes of the step say why.
@@ -66,7 +70,7 @@ def mask(
 
     if dilate_cells and not grid:
         raise UsageError("--dilate-cells counts cells, and no --grid says how large they are", "--grid 8")
-    drawn, notes, default = _source(frame, rect, polygon, from_, regions, fit, shape, threshold)
+    drawn, notes, default = _source(frame, around, rect, polygon, from_, regions, fit, shape, threshold)
     drawn = masks.remove_specks(drawn, min_area)
     if fill_holes:
         drawn = masks.fill_holes(drawn)
@@ -90,6 +94,7 @@ def mask(
 
 def _source(
     frame: Frame,
+    around: Around | None,
     rects: tuple[Rect, ...],
     polygons: tuple[Polygon, ...],
     picture: Frame | None,
@@ -132,8 +137,8 @@ def _source(
         veil, notes["watermark"] = _watermark(frame)
         if veil is not None:
             return drawn | veil, {**notes, "fit": "watermark"}, DILATE["glyph"]
-    fitted, unsure = _fitted(frame, fit)
-    return drawn | fitted, {**notes, **unsure}, DILATE[fit]
+    fitted, found = _fitted(frame, around, fit)
+    return drawn | fitted, {**notes, **found}, DILATE[fit]
 
 
 def _watermark(frame: Frame) -> tuple[Any, dict[str, Any]]:
@@ -148,11 +153,15 @@ def _watermark(frame: Frame) -> tuple[Any, dict[str, Any]]:
     return veil.mask, {"found": True, "colour": colour, "opacity": round(veil.overlay.opacity, 3)}
 
 
-def _fitted(frame: Frame, fit: str) -> tuple[Any, dict[str, Any]]:
-    """Return the mask of the regions in the sidecar, and which of them letters could not be found in."""
+def _fitted(frame: Frame, around: Around | None, fit: str) -> tuple[Any, dict[str, Any]]:
+    """Return the mask of the regions in the sidecar, which of them letters could not be found in, and by which network.
+
+    Without *around* strokes are told by colours and edges alone.
+    """
     from imgedit.ops import glyph, masks
 
     drawn = masks.empty(frame.rows, frame.columns)
+    finder = _Finder(around) if around else None
     unsure = []
     for region in frame.sidecar.regions:
         corners = masks.points(region.polygon)
@@ -163,7 +172,22 @@ def _fitted(frame: Frame, fit: str) -> tuple[Any, dict[str, Any]]:
         elif fit == "polygon" or region.label == LOGO:
             masks.draw_covering(drawn, corners)
         else:
-            why = glyph.draw(drawn, frame.pixels, corners)
+            why = glyph.draw(drawn, frame.pixels, corners, finder)
             if why:
                 unsure.append({"where": [round(number) for number in corners.min(axis=0)], "why": why})
-    return drawn, {"polygons": len(unsure), "unsure": unsure[:LISTED]} if unsure else {}
+    notes: dict[str, Any] = {"polygons": len(unsure), "unsure": unsure[:LISTED]} if unsure else {}
+    if finder and finder.backend:
+        notes["model"] = finder.backend.fingerprint
+    return drawn, notes
+
+
+class _Finder:
+    """The further backend as a function; it is opened where letters are fitted that nothing else tells surely."""
+
+    def __init__(self, around: Around) -> None:
+        self.around = around
+        self.backend: Any = None
+
+    def __call__(self, crop: Any, polygon: Any) -> Any:
+        self.backend = self.backend or self.around.other()
+        return self.backend.likely(crop, polygon)

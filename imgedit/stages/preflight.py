@@ -33,7 +33,7 @@ def preflight(
 
     assert frame.mask is not None
     grid = frame.sidecar.mask.grid if frame.sidecar.mask else None
-    records = checks.check(frame.pixels, frame.mask, grid=grid)
+    records = checks.check(frame.pixels, frame.mask, grid=grid, why=_nothing_found(frame))
     others = [finding for finding in frame.sidecar.findings if finding.code not in checks.CODES]
     frame = frame.with_sidecar(findings=(*others, *(Finding(*record) for record in records)))
     frame = frame.replace(notes={"found": tuple(record.code for record in records)})
@@ -41,3 +41,16 @@ def preflight(
     if refusal:
         raise GateFailed(*refusal, frame=frame)
     return frame
+
+
+def _nothing_found(frame: Frame) -> str | None:
+    """Return what the last search for text found nothing by: its pattern, "" where it had none; None if it found some.
+
+    A mask that was drawn since from something else than its regions is not of that search.
+    """
+    for step in reversed(frame.sidecar.steps):
+        if step.stage == "detect-text":
+            return str(step.params.get("match") or "") if step.notes.get("found") == 0 else None
+        if step.stage != "mask" or step.notes.get("source") not in ("regions", "mask"):
+            return None
+    return None

@@ -58,7 +58,7 @@ def upscale(
         str | None, Opt("What the picture shows, for a diffusion model; without, it has the picture alone.")
     ] = None,
     steps: Annotated[
-        int | None, Opt("Steps from noise to picture of a diffusion model; the default is 75.", min=1, max=1000)
+        int | None, Opt("Steps from noise to picture of a diffusion model; the default is 20.", min=1, max=1000)
     ] = None,
     seed: Annotated[
         int | None, Opt("Seed of the noise of a diffusion model; the default is 0.", min=0, max=10**12)
@@ -81,6 +81,7 @@ def upscale(
 
     A network of another scale is applied as often as it takes, and its result reduced to the size that is asked for. It
     works in tiles, in as much memory as it may; where that runs out in spite of the plan, tiles are halved.
+    With --memory-target-gb a picture may be larger than memory: it lies in temporary files meanwhile (in TMPDIR).
 
     ``diffusion:MODEL`` runs a model of Stable Diffusion's ×4 kind, as a folder, a file or a Hub id such as
     stabilityai/stable-diffusion-x4-upscaler: it invents detail, another with each --seed.

@@ -1,12 +1,17 @@
 """How well text is found and masked: stamps, captions and watermarks drawn on real photos.
 
 python scripts/bench/detect.py [--backend rapidocr|opencv] [--tuning-only] [--size 512|12mp] [--seeds N] [--large]
+python scripts/bench/detect.py --megapixels 12 [--backend …] [--tuning-only] [--quality N] [--photo NAME]...
 
 Every photo is brought to 512×512, and to 4000×3000, before it is stamped. Recall: share of the drawn text (pixels
 covered by more than half) that the regions cover, and the mask that `mask` makes of them by default. Precision: share
 of the mask that lies within 3 pixels of drawn text, which is what may change. IoU: of the
 strokes, grown by 2, with the text, grown by 2, where the box found it. Left: stamps of which text is found again after
 cv2.inpaint has filled the mask.
+
+With --megapixels each photo, enlarged and given grain, carries one stamp of each kind, of heights that go round over
+the photos: a row for each kind and height, then time and memory. False: regions off all stamps (lettering of the
+photos themselves included).
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +34,29 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import sample  # noqa: E402
 
+from imgedit import registry  # noqa: E402
 from imgedit.frame import Frame  # noqa: E402
 from imgedit.ops import masks  # noqa: E402
+from imgedit.stage import Around  # noqa: E402
 from imgedit.stages.detect_text import detect_text  # noqa: E402
 from imgedit.stages.mask import mask  # noqa: E402
 
 GROUPS = {"tuning": sample.TUNING, "held-out": sample.HELD_OUT}
 #: name → rows, columns
 SIZES = {"512": (512, 512), "12mp": (3000, 4000)}
+#: as the engine hands it to `mask`: the network that finds strokes
+AROUND = Around(partial(registry.backend, "strokes", "learned"))
+#: heights of the letters in large pictures, pixels, and how far their grain is from none, levels
+HEIGHTS, GRAIN = (20, 40, 90, 180), 5.0
+#: where each kind goes in a large picture: top, left, bottom, right as shares
+PARTS = {
+    "rotated": (0.0, 0.0, 0.5, 0.36),
+    "watermark": (0.5, 0.0, 1.0, 0.36),
+    "date": (0.0, 0.36, 0.25, 1.0),
+    "caption": (0.25, 0.36, 0.5, 1.0),
+    "low-contrast": (0.5, 0.36, 0.75, 1.0),
+    "small": (0.75, 0.36, 1.0, 1.0),
+}
 COLUMNS = ("box recall", "box precision", "mask recall", "mask precision", "IoU", "false", "left")
 
 
@@ -67,7 +88,7 @@ def measure(backend: Any, pixels: Any, truth: Any) -> tuple[float, ...]:
         else:
             false += 1
     found = frame.with_sidecar(regions=tuple(hits))
-    boxes, strokes, final = (mask(found, **o).mask for o in ({"fit": "polygon"}, {"dilate": 2}, {}))
+    boxes, strokes, final = (mask(found, AROUND, **o).mask for o in ({"fit": "polygon"}, {"dilate": 2}, {}))
     within = masks.dilate(boxes, 4) > 0
     drawn = (masks.dilate((truth > 25).view(np.uint8) * np.uint8(255), 2) > 0) & within
     union = ((strokes > 0) | drawn).sum()
@@ -134,7 +155,7 @@ def large(name: str) -> None:
             found = detect_text(frame, backend)
             times.append(round(time.perf_counter() - start, 2))
         start = time.perf_counter()
-        made = mask(found).mask
+        made = mask(found, AROUND).mask
         result[label] = {
             "seconds first, again": times,
             "mask seconds": round(time.perf_counter() - start, 3),
@@ -145,6 +166,72 @@ def large(name: str) -> None:
     print(json.dumps(result, ensure_ascii=False))
 
 
+def grained(pixels: Any, seed: int) -> Any:
+    """Return *pixels* with the grain of a sensor: enlarged photos are smoother than any taken at their size."""
+    rng = np.random.default_rng(seed)
+    grain = cv2.GaussianBlur(rng.standard_normal(pixels.shape[:2], np.float32), (0, 0), 0.7)
+    grain *= np.float32(GRAIN / grain.std())
+    result = np.empty_like(pixels)
+    for channel in range(3):
+        result[..., channel] = np.clip(pixels[..., channel] + grain, 0, 255)
+    return result
+
+
+def sheet(pixels: Any, number: int) -> tuple[Any, dict[str, tuple[int, Any]]]:
+    """Return *pixels* with a stamp of each kind, and kind → its height and its truth over the whole picture."""
+    result, truths = pixels.copy(), {}
+    rows, columns = pixels.shape[:2]
+    for place, (kind, (top, left, bottom, right)) in enumerate(PARTS.items()):
+        part = slice(round(top * rows), round(bottom * rows)), slice(round(left * columns), round(right * columns))
+        height = HEIGHTS[(number + place) % len(HEIGHTS)]
+        truth = masks.empty(rows, columns)
+        result[part], truth[part] = sample.stamp(result[part], kind=kind, seed=7 * number + place, size=height)
+        truths[kind] = (height, truth > 127)
+    return result, truths
+
+
+def spread(name: str, group: str, megapixels: float, quality: int, only: list[str]) -> None:
+    """Print the recall of boxes and masks over kinds and heights, on pictures that carry all kinds."""
+    backend = backend_of(name)
+    size = round((0.75e6 * megapixels) ** 0.5), round((megapixels * 1e6 / 0.75) ** 0.5)
+    recalls: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    seconds, false = [], 0
+    names = [photo for photo in GROUPS[group] if not only or photo in only]
+    if not names:
+        return
+    for number, (photo, pixels) in enumerate(sample.photos(names).items()):
+        stamped, truths = sheet(grained(brought(pixels, size), number), number)
+        frame = Frame(sample.jpeg(stamped, quality) if quality else stamped)
+        start, used = time.perf_counter(), time.process_time()
+        frame = detect_text(frame, backend)
+        seconds.append((time.perf_counter() - start, time.process_time() - used))
+        boxes, final = mask(frame, fit="polygon").mask > 0, mask(frame, AROUND).mask > 0
+        for kind, (height, text) in truths.items():
+            found = float(boxes[text].mean()), float(final[text].mean())
+            recalls.setdefault((kind, height), []).append(found)
+            if min(found) < 0.97:
+                print(f"  {photo}: {kind} of {height} pixels: boxes {found[0]:.2f}, mask {found[1]:.2f}", flush=True)
+        everything = np.logical_or.reduce([text for _, text in truths.values()])
+        for region in frame.sidecar.regions:
+            one = masks.empty(*size)
+            masks.draw(one, masks.points(region.polygon))
+            if not everything[one > 0].any():
+                false += 1
+                left, top = np.min(region.polygon, axis=0)
+                print(f"  {photo}: a region off all stamps, at {left:.0f},{top:.0f}", flush=True)
+    print(f"{name}: {len(seconds)} {group} photos of {megapixels:g} megapixels, JPEG quality {quality or 'none'}")
+    print(f"{'kind':14}{'height':>7}{'stamps':>8}{'box recall':>12}{'mask recall':>13}")
+    for kind in sample.KINDS:
+        each = {height: recalls[kind, height] for height in HEIGHTS if (kind, height) in recalls}
+        each_kind = [pair for pairs in each.values() for pair in pairs]
+        for label, pairs in (*each.items(), ("all", each_kind)):
+            box, final_ = np.mean(pairs, axis=0)
+            print(f"{kind:14}{label:>7}{len(pairs):8}{box:12.3f}{final_:13.3f}")
+    wall, busy = np.median(seconds, axis=0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"false regions: {false}; detection: {wall:.1f} s, {busy:.1f} s of processor time (medians); peak {peak} MiB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=("rapidocr", "opencv"), action="append")
@@ -152,11 +239,18 @@ def main() -> None:
     parser.add_argument("--size", choices=tuple(SIZES), action="append")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--large", action="store_true", help="only time and memory at 12 megapixels")
+    parser.add_argument("--megapixels", type=float, help="all kinds on each photo at this size, in four heights")
+    parser.add_argument("--quality", type=int, default=0, help="with --megapixels: JPEG quality; 0 for none")
+    parser.add_argument("--photo", action="append", default=[], help="with --megapixels: only this one")
     options = parser.parse_args()
     # the light one first: the peak that its child begins with is that of imports alone
     for name in options.backend or ("opencv", "rapidocr"):
         if options.large:
             large(name)
+            continue
+        if options.megapixels:
+            for group in ("tuning",) if options.tuning_only else tuple(GROUPS):
+                spread(name, group, options.megapixels, options.quality, options.photo)
             continue
         # a process of its own and before all else: a child begins with the peak of its parent
         subprocess.run([sys.executable, __file__, "--backend", name, "--large"], check=True)

@@ -116,7 +116,7 @@ def real_esrgan(small: Picture, rows: int, columns: int) -> Picture:
 
 METHODS: dict[str, Method] = {
     "imgedit lanczos": Lanczos().upscale,
-    "imgedit hybrid": Hybrid().upscale,
+    "imgedit hybrid": lambda small, rows, columns: Hybrid().upscale(small, rows, columns).pixels,
     "imgedit ladder": lambda small, rows, columns: Ladder().upscale(small, rows, columns).pixels,
     "Pillow bicubic": pillow(Image.Resampling.BICUBIC),
     "Pillow Lanczos": pillow(Image.Resampling.LANCZOS),

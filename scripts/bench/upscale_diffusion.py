@@ -1,16 +1,25 @@
 """Measure enlarging by diffusion: the whole picture at once against windows and tiles; images a minute, memory, seams.
 
-    python scripts/bench/upscale_diffusion.py [--full] [--side N] [--steps 20] [--tile N]... [--json FILE]
+    python scripts/bench/upscale_diffusion.py [--full] [--side N]... [--steps N] [--tile N]... [--json FILE]
 
-Without --full a small model enlarges on this machine, on a CPU in a minute; with it the architecture of Stable
+Each way runs with the sampler and the steps that are its default; with --steps all take so many. Ratios are to
+diffusers' own pipeline, which takes the picture in a single pass; our single pass takes our sampler. Two stages: drawn
+in windows at each step, then decoded in tiles.
+
+Without --full a small model enlarges on this machine, on a CPU in some minutes; with it the architecture of Stable
 Diffusion ×4 at full size, which wants a GPU. The weights are random, so that nothing is downloaded and what is drawn
-means nothing. Each way is run once before it is measured. Two stages: drawn in windows at each step, then decoded in
-tiles. Minutes are of processor time on a CPU, where others may work beside, and as they pass on a GPU.
+means nothing. The small model has all layers of the full one at a sixteenth of their width and takes a quarter of its
+side: attention, which grows with the square of the area, then has the same share, and 128 pixels stand for 512.
+
+Each way runs once for a few steps, in which memory is measured, and then for time. Minutes are of processor time on a
+CPU, where others may work beside, and as they pass on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import dataclasses
 import gc
 import json
@@ -68,18 +77,27 @@ FULL: Parts = (
         )
     ],
 )
-#: side of the picture, pixels: a window of the small model has 32, of the full one 128
-SMALL_SIDE, FULL_SIDE = 160, 512
+#: a model of the same layers has widths that are this share, and at most these sides, latent cells and pixels
+_NARROW, _CELLS, _PIXELS = 16, 32, 128
+#: sides of the pictures, pixels: the small model was made for 32, the full one for 128
+SMALL_SIDES, FULL_SIDES = (64, 96, 128, 160), (512,)
+#: where memory is measured: more steps take no more
+_FEW = 2
+#: what mallopt calls the size from which on memory is taken from the system, and given back to it, block by block
+_MMAP_THRESHOLD, _LEAST_BLOCK, _USUAL_BLOCK = -3, 1 << 16, 1 << 25
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One line of the table: images a minute, memory at most, in all and beyond what was held before, 10⁹ bytes, the
     seam score along the lines where parts meet (None: there are none), and the first two as shares of the first line.
+    *evaluations*: how often the UNet is asked for each window.
     """
 
+    side: int
     way: str
     windows: int
+    evaluations: int
     per_minute: float
     peak_gb: float
     taken_gb: float
@@ -96,20 +114,43 @@ def picture(side: int) -> Any:
     return np.clip(shapes + random.normal(0, 6, (side, side, 3)), 0, 255).astype(np.uint8)
 
 
-def measured(way: str, run: Callable[[], dict[str, Any]], device: str) -> Row:
-    """Return the line of one way, without shares; it is run once before."""
-    run()
+def narrow(made: Parts) -> Parts:
+    """Return the parts of the same model at a fraction of the width."""
+    name, unet, vae, _ = made
+
+    def widths(config: dict[str, Any]) -> tuple[int, ...]:
+        return tuple(width // _NARROW for width in config["block_out_channels"])
+
+    said = unet["cross_attention_dim"] // _NARROW
+    heads = max(1, unet["attention_head_dim"] // _NARROW)
+    unet = {**unet, "block_out_channels": widths(unet), "cross_attention_dim": said, "norm_num_groups": 8}
+    unet |= {"attention_head_dim": heads}
+    vae = {**vae, "block_out_channels": widths(vae), "norm_num_groups": 4}
+    return name, {**unet, "sample_size": _CELLS}, {**vae, "sample_size": _PIXELS}, [(said, False, {})]
+
+
+def measured(side: int, way: str, run: Callable[[bool], dict[str, Any]], device: str) -> Row:
+    """Return the line of one way, without shares. *run* is told whether a few steps will do: there memory is measured.
+
+    What the C library keeps of freed memory to use again is no need of either way, so that it is to keep none then.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LEAST_BLOCK)
     gc.collect()
     give_back(device)
-    clock = time.perf_counter if device.startswith("cuda") else time.process_time
     with Watch(device) as watch:
-        start = clock()
-        notes = run()
-        seconds = clock() - start
-    return Row(way, notes["windows"], 60 / seconds, watch.peak / GB, watch.taken / GB, notes.get("seam"))
+        run(True)
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _USUAL_BLOCK)
+    clock = time.perf_counter if device.startswith("cuda") else time.process_time
+    start = clock()
+    notes = run(False)
+    seconds = clock() - start
+    counts = notes["windows"], notes["evaluations"]
+    return Row(side, way, *counts, 60 / seconds, watch.peak / GB, watch.taken / GB, notes.get("seam"))
 
 
-def theirs(folder: Path, device: str, dtype: Any, pixels: Any, steps: int) -> Row:
+def theirs(folder: Path, device: str, dtype: Any, pixels: Any, steps: int | None) -> Row:
     """Return the line of diffusers' own pipeline, which takes the picture as a whole."""
     import diffusers
     import torch
@@ -119,76 +160,85 @@ def theirs(folder: Path, device: str, dtype: Any, pixels: Any, steps: int) -> Ro
     pipe = diffusers.StableDiffusionUpscalePipeline.from_pretrained(folder, local_files_only=True, **{called: dtype})
     pipe.to(device).set_progress_bar_config(disable=True)
 
-    def run() -> dict[str, Any]:
+    def run(few: bool) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(0)
-        pipe(PROMPT, Image.fromarray(pixels), num_inference_steps=steps, generator=generator)
-        return {"windows": 1}
+        given = {"num_inference_steps": _FEW if few else steps} if few or steps else {}
+        pipe(PROMPT, Image.fromarray(pixels), generator=generator, **given)
+        return {"windows": 1, "evaluations": len(pipe.scheduler.timesteps)}
 
-    return measured("diffusers", run, device)
+    return measured(len(pixels), "diffusers, at once", run, device)
 
 
-def run(*, full: bool, side: int, steps: int, tiles: Sequence[int | None], pipeline: bool = True) -> list[Row]:
-    """Return the table: the whole at once first, then each of *tiles* (None: the default), then diffusers' pipeline."""
+def ours(folder: Path, device: str, pixels: Any, steps: int | None, tiles: Sequence[int | None]) -> list[Row]:
+    """Return the lines of our single pass and of each of *tiles* (None: the default)."""
+    side = len(pixels)
+    backend = registry.backend("upscale", f"diffusion:{folder}")
+
+    def enlarge(tile: int | None, few: bool) -> dict[str, Any]:
+        own = {"prompt": PROMPT, **({"steps": _FEW if few else steps} if few or steps else {})}
+        resources = Resources(memory_target_gb=1000, coarse_tile=tile)
+        notes = dict(backend.upscale(pixels, 4 * side, 4 * side, own=own, resources=resources).notes)
+        return {**notes, "evaluations": notes["steps"]}
+
+    enlarge(side, True)  # the weights are read
+    ways = [("single pass", side)] + [
+        ("two stages, tiled" if tile is None else f"the same, tile {tile}", tile) for tile in tiles
+    ]
+    return [measured(side, way, lambda few, tile=tile: enlarge(tile, few), device) for way, tile in ways]  # type: ignore[misc]
+
+
+def run(*, full: bool, sides: Sequence[int], steps: int | None, tiles: Sequence[int | None]) -> list[Row]:
+    """Return the table: for each of *sides* diffusers' pipeline first, then our single pass, then each of *tiles*."""
     from imgedit.backends.diffusion import _load
 
     device = _load.device_of("auto")
     dtype = _load.dtype_of("auto", device)
     _load.quiet()
-    pixels = picture(side)
+    on_gpu = device.startswith("cuda")
+    table = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "x4-upscaler"
-        if full:
-            scheduler = ("DDIMScheduler", {"prediction_type": "v_prediction", **small_models.LOW_RES})
-            make_full(folder, FULL, device, dtype, scheduler, small_models.LOW_RES)
+        scheduler = ("DDIMScheduler", {"prediction_type": "v_prediction", **small_models.LOW_RES})
+        make_full(folder, FULL if full else narrow(FULL), device, dtype, scheduler, small_models.LOW_RES)
+        for side in sides:
+            pixels = picture(side)
             give_back(device)
-        else:
-            small_models.make(Path(scratch), [folder.name])
-        backend = registry.backend("upscale", f"diffusion:{folder}")
-
-        def enlarge(tile: int | None) -> dict[str, Any]:
-            own = {"steps": steps, "prompt": PROMPT}
-            resources = Resources(memory_target_gb=1000, coarse_tile=tile)
-            return dict(backend.upscale(pixels, 4 * side, 4 * side, own=own, resources=resources).notes)
-
-        rows = [measured("single pass", lambda: enlarge(side), device)]
-        for tile in tiles:
-            name = "two stages, tiled" if tile is None else f"the same, tile {tile}"
-            rows.append(measured(name, lambda tile=tile: enlarge(tile), device))  # type: ignore[misc]
-        if pipeline:
-            backend._backend._loaded = None
-            rows.append(theirs(folder, device, dtype, pixels, steps))
-    first = rows[0]
-    on_gpu = device.startswith("cuda")
-    return [
-        dataclasses.replace(
-            row,
-            speed=row.per_minute / first.per_minute,
-            # on a CPU the interpreter and its libraries are most of what is held
-            memory=row.peak_gb / first.peak_gb if on_gpu else row.taken_gb / max(first.taken_gb, 1e-9),
-        )
-        for row in rows
-    ]
+            rows = [theirs(folder, device, dtype, pixels, steps)]
+            give_back(device)
+            rows += ours(folder, device, pixels, steps, tiles)
+            first = rows[0]
+            table += [
+                dataclasses.replace(
+                    row,
+                    speed=row.per_minute / first.per_minute,
+                    # on a CPU the interpreter and its libraries are most of what is held
+                    memory=row.peak_gb / first.peak_gb if on_gpu else row.taken_gb / max(first.taken_gb, 1e-9),
+                )
+                for row in rows
+            ]
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the architecture at full size, with random weights")
-    parser.add_argument("--side", type=int, help="of the picture, in pixels; the result has four times as many")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--side", type=int, action="append", help="of a picture, pixels; the result has four times it")
+    parser.add_argument("--steps", type=int, help="of all ways, instead of what is the default of each")
     parser.add_argument("--tile", type=int, action="append", default=[], help="another size of tiles; repeat")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
     given = parser.parse_args()
-    side = given.side or (FULL_SIDE if given.full else SMALL_SIDE)
-    table = run(full=given.full, side=side, steps=given.steps, tiles=[None, *given.tile])
+    sides = given.side or (FULL_SIDES if given.full else SMALL_SIDES)
+    table = run(full=given.full, sides=sides, steps=given.steps, tiles=[None, *given.tile])
     size = "full size" if given.full else "small model"
-    print(f"{size}, {side} × {side} pixels to four times as many, {given.steps} steps, guidance 9; ratios to the first")
-    heads = {"windows": 8, "images/min": 12, "peak GB": 9, "taken GB": 10, "seam": 7, "speed": 7, "memory": 8}
-    print("way".ljust(20) + "".join(head.rjust(width) for head, width in heads.items()))
+    print(f"{size}, to four times the side, guidance 9; ratios to the first line of each side")
+    heads = {"steps": 6, "windows": 8, "images/min": 12, "peak GB": 9, "taken GB": 10}
+    heads |= {"seam": 7, "speed": 7, "memory": 8}
+    print("side  " + "way".ljust(20) + "".join(head.rjust(width) for head, width in heads.items()))
     for row in table:
         seam = "-" if row.seam is None else f"{row.seam:.2f}"
         print(
-            f"{row.way:<20}{row.windows:>8}{row.per_minute:>12.2f}{row.peak_gb:>9.2f}{row.taken_gb:>10.2f}"
-            f"{seam:>7}{row.speed:>7.2f}{row.memory:>8.2f}"
+            f"{row.side:>4}  {row.way:<20}{row.evaluations:>6}{row.windows:>8}{row.per_minute:>12.2f}"
+            f"{row.peak_gb:>9.2f}{row.taken_gb:>10.3f}{seam:>7}{row.speed:>7.2f}{row.memory:>8.2f}"
         )
     if given.json:
         given.json.write_text(json.dumps([dataclasses.asdict(row) for row in table], indent=1) + "\n")

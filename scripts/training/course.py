@@ -23,15 +23,21 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def train(
-    net: Net, mean: Net, steps: int, loss: Callable[[], Tensor], report: Callable[[int, float, Net], None]
+    net: Net,
+    mean: Net,
+    steps: int,
+    loss: Callable[[], Tensor],
+    report: Callable[[int, float, Net], None],
+    rate: float = RATE,
 ) -> Net:
     """Return *mean*, a network of the same kind, as the running mean of *net* while it was trained for *steps*.
 
     *loss* returns that of the next batch; *report* is called after each step with its number, the loss and the mean.
+    *rate*: the highest learning rate.
     """
     mean.load_state_dict(net.state_dict())
-    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1, pct_start=0.04)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.04)
     for step in range(1, steps + 1):
         value = loss()
         optimizer.zero_grad(set_to_none=True)
@@ -47,9 +53,13 @@ def train(
     return mean
 
 
-def about(script: str, options: argparse.Namespace) -> dict[str, str]:
-    """Return licence and command of weights made by *script* with *options*, as the file itself holds them."""
-    command = f"python scripts/{script} {options.out.name} --steps {options.steps} --scenes {options.scenes}"
+def about(script: str, options: argparse.Namespace, *more: str) -> dict[str, str]:
+    """Return licence and command of weights made by *script* with *options*, as the file itself holds them.
+
+    *more*: names of options of this script alone.
+    """
+    command = f"python scripts/{script} {options.out.name} --steps {options.steps}"
+    command += "".join(f" --{name} {getattr(options, name)}" for name in more) + f" --scenes {options.scenes}"
     command += f" --seed {options.seed} --leave-out {' '.join(options.leave_out)}"
     return {"licence": "Apache-2.0", "command": command.rstrip()}
 

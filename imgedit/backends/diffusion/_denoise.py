@@ -70,7 +70,7 @@ def synthesize(
         latents = _denoised(model, sampling, schedule, state, said, generators, watch)
         if not torch.isfinite(latents).all():
             raise _overflow(model)
-        pixels = decode(model, latents)
+        pixels = decode(model, latents, crops)
     common = {
         "native": model.layout.native,
         "grid": model.layout.grid,
@@ -111,23 +111,38 @@ def scaled(model: Loaded, latents: Any) -> Any:
     return (latents - mean) * (model.vae.config.scaling_factor / std)
 
 
-def decode(model: Loaded, latents: Any) -> NDArray[np.float32]:
+def decode(model: Loaded, latents: Any, crops: Sequence[Crop]) -> NDArray[np.float32]:
     """Return (crops, rows, columns, 3) pixels, 0…1, of the UNet's *latents*; DataError where numbers ran over."""
     import torch
 
-    pixels = decoded(model, latents)
+    pixels = decoded(model, latents, crops)
     if not torch.isfinite(pixels).all():
         raise _overflow(model)
     return np.asarray((pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy(), np.float32)
 
 
-def decoded(model: Loaded, latents: Any) -> Any:
-    """Return (crops, 3, rows, columns), about -1…1, of the UNet's *latents*: what the VAE makes of them one by one."""
+def decoded(model: Loaded, latents: Any, crops: Sequence[Crop] = ()) -> Any:
+    """Return (crops, 3, rows, columns), about -1…1, of the UNet's *latents*: what the VAE makes of them one by one.
+
+    A decoder that was made for inpainting (Zhu et al. 2023, sec. 3.1) is shown what lies outside the mask of *crops*.
+    """
     import torch
 
     mean, std = _centre(model)
     values = latents.to(model.vae_dtype) / (model.vae.config.scaling_factor / std) + mean
-    return torch.cat([model.vae.decode(part, return_dict=False)[0] for part in values.split(1)])
+    beside: list[dict[str, Any]] = [{}] * len(values)
+    if crops and type(model.vae).__name__ == "AsymmetricAutoencoderKL":
+        beside = [_outside(model, crop) for crop in crops]
+    shown = zip(values.split(1), beside, strict=True)
+    return torch.cat([model.vae.decode(part, **more, return_dict=False)[0] for part, more in shown])
+
+
+def _outside(model: Loaded, crop: Crop) -> dict[str, Any]:
+    import torch
+
+    mask = torch.from_numpy((crop.mask > 0)[None, None])
+    given = {"image": _signed(crop.pixels, None)[None], "mask": mask}
+    return {name: value.to(model.device, model.vae_dtype) for name, value in given.items()}
 
 
 def _centre(model: Loaded) -> tuple[Any, Any]:

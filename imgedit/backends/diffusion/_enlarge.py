@@ -42,13 +42,14 @@ class Words(NamedTuple):
 class Denoiser:
     """Draws the latents of a whole picture step by step, each step in windows.
 
-    *length*, *shared*: of the windows, in cells; *at_once*: windows that go through the model together. Where memory
-    runs out there are first fewer at once, then smaller windows, from the step on at which it did: those before stay.
+    *lengths*: of the windows, in cells, by rows and columns; *shared*: cells that neighbours share; *at_once*: windows
+    that go through the model together. Where memory runs out there are first fewer at once, then smaller windows, from
+    the step on at which it did: those before stay.
     *halved*: how often that happened; *lines*: cells before which windows meet, by rows and columns.
     """
 
     model: Loaded
-    length: int
+    lengths: tuple[int, int]
     shared: int
     at_once: int = 1
     halved: int = 0
@@ -109,8 +110,11 @@ class Denoiser:
         import torch
 
         step = step_of(self.model)
-        down, across = (_windows.along(size, self.length, self.shared, step) for size in latents.shape[2:])
+        down, across = (
+            _windows.along(size, length, self.shared, step) for size, length in zip(latents.shape[2:], self.lengths)
+        )
         self.lines = down.lines, across.lines
+        self.lengths = down.length, across.length
         given = torch.cat([latents, image], dim=1)
         total = torch.zeros_like(latents, dtype=torch.float32)
         for part in _windows.parts(down, across, self.at_once):
@@ -126,14 +130,16 @@ class Denoiser:
             self.at_once //= 2
             log.info("memory ran out; going on with %d windows at once", self.at_once)
         else:
-            tile = (self.length - self.shared) // 2
+            rows, columns = self.lengths
+            tile = (max(rows, columns) - self.shared) // 2
             if tile < max(SMALLEST, step):
                 raise OutOfMemory(
-                    f"not enough memory even for a window of {self.length}×{self.length} pixels: {why:.200}",
+                    f"not enough memory even for a window of {columns}×{rows} pixels: {why:.200}",
                     "free some memory, give a larger --memory-target-gb, or a smaller picture",
                 )
-            self.length = -(-(tile + self.shared) // step) * step
-            log.info("memory ran out; going on with windows of %d pixels", self.length)
+            length = -(-(tile + self.shared) // step) * step
+            self.lengths = min(rows, length), min(columns, length)
+            log.info("memory ran out; going on with windows of %d pixels", length)
         self.halved += 1
 
 

@@ -17,7 +17,7 @@ from imgedit.backends.diffusion._layout import Layout
 from imgedit.backends.diffusion._memory import Plan
 from imgedit.backends.memory import is_lack
 from imgedit.errors import DataError, Unavailable, UsageError
-from imgedit.models import kinds, weights
+from imgedit.models import kinds, packages, weights
 
 log = logging.getLogger("imgedit")
 
@@ -149,6 +149,16 @@ def texts(layout: Layout, device: str, dtype: Any) -> list[tuple[Any, Any]]:
         return [(parts[name], _tokenizer(layout, name)) for name in layout.encoders]
 
 
+def eyes(layout: Layout, device: str, dtype: Any) -> Loaded:
+    """Return a model of which only the VAE is in memory: it can encode, and nothing else; errors as in ``load``."""
+    quiet()
+    with _said(layout):
+        vae = _parts(layout, ("vae",), device, dtype)["vae"]
+    loaded = Loaded(layout, device, dtype, None, vae, [])
+    vae.to(dtype=loaded.vae_dtype)
+    return loaded
+
+
 def _parts(layout: Layout, names: Sequence[str], device: str, dtype: Any) -> dict[str, Any]:
     parts = (_from_file if layout.located.single else _from_folder)(layout, names, dtype)
     for part in parts.values():
@@ -240,8 +250,7 @@ def _said(layout: Layout) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())
         if "Failed to import" in reason:  # said by the loaders of diffusers, of packages that do not fit each other
-            broken = f"diffusers cannot be imported here: {reason.rpartition('traceback): ')[2]:.200}"
-            raise Unavailable(broken, "pip install --force-reinstall 'imgedit[models]'") from error
+            raise packages.broken(error, "diffusers") from error
         if "meta tensor" in reason:  # what no file gave weights to has none
             reason = "some of its tensors are missing"
         name = Path(layout.located.name).name

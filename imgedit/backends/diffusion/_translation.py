@@ -1,8 +1,9 @@
 """Prompts read by one model's text encoders for another model: the file that `imgedit calibrate-prompts` writes.
 
 For prompts that were tuned on a model A and are now given to a model B. The prompts are embedded by A's encoders, which
-are loaded from where the file says, and the map takes the result into B's space: B gets what A understood. The pooled
-embedding that XL models take besides is still B's own: it is of another layer, and no map of token embeddings gives it.
+are known by their digests and looked for by the name that the file says, and the map takes the result into B's space: B
+gets what A understood. The pooled embedding that XL models take besides is still B's own: it is of another layer, and
+no map of token embeddings gives it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ HINT = "make one: imgedit calibrate-prompts --from A --to B PROMPTS.txt -o map.s
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two models: as it was typed, its revision, and its text encoders in order."""
+    """One of the two models: its Hub id or the name of its folder or file, its revision, its text encoders in order."""
 
     model: str
     encoders: tuple[TextEncoder, ...]
@@ -43,8 +44,9 @@ class Side:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], model: str) -> Side:
-        """Return the side of a model with these *facts*, called *model*."""
-        return cls(model, tuple(TextEncoder(**each) for each in facts["encoders"]), facts["revision"])
+        """Return the side of a model with these *facts*, called *model*; what folders lead to it is not kept."""
+        name = model if facts["revision"] else Path(model).name
+        return cls(name, tuple(TextEncoder(**each) for each in facts["encoders"]), facts["revision"])
 
     @property
     def width(self) -> int:
@@ -134,21 +136,33 @@ def embed(backend: Any, sampling: Sampling, prompts: Sequence[str]) -> list[NDAr
     """Return *prompts* embedded for each text encoder of the sampling's model by way of its consistency file.
 
     *backend*: what has ``facts`` and ``embed``. Raises DataError where the map leads to other encoders than those of
-    this model, or the model that it leads from has others by now; Unavailable where that is not here: it is not fetched
-    because a map names it; else what is raised where it cannot be loaded.
+    this model, or the model that it leads from has others by now; Unavailable where that is not here: a folder or file
+    is looked for beside the map, beside this model, and here, and nothing is fetched because a map names it; else what
+    is raised where it cannot be loaded.
     """
     assert sampling.consistency is not None
     translation = read(sampling.consistency)
     translation.target.refuse_others(backend.facts(sampling), "for")
-    source = dataclasses.replace(sampling, model=translation.source.model, consistency=None)
+    found = _placed(translation.source.model, (Path(sampling.consistency).parent, Path(sampling.model).parent, Path()))
+    source = dataclasses.replace(sampling, model=found, consistency=None)
     try:
         if hub.looks_like_id(source.model):  # a map may come from anyone, and name any model
             models.locate(source.model, tasks=(), fetch=False)
         facts = backend.facts(source)
     except ImgeditError as error:
-        raise type(error)(f"the map needs the model that it leads from: {error.message}", error.hint) from error
+        lost = not hub.looks_like_id(found) and not Path(found).exists()
+        hint = f"put {found} beside the map, or a link to it" if lost else error.hint
+        raise type(error)(f"the map needs the model that it leads from: {error.message}", hint) from error
     translation.source.refuse_others(facts, "from")
     return translation.apply(backend.embed(source, prompts))
+
+
+def _placed(name: str, folders: Sequence[Path]) -> str:
+    """Return where the model lies that a map calls *name*: an id as it is. No folder that a map names is looked in."""
+    if hub.looks_like_id(name):
+        return name
+    name = Path(name).name
+    return next((str(folder / name) for folder in folders if (folder / name).exists()), name)
 
 
 def _shown(side: Side) -> str:

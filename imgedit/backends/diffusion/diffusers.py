@@ -56,6 +56,7 @@ class Diffusers:
         self._key: tuple[Any, ...] = ()
         self._plan: Plan | None = None
         self._readers: dict[tuple[Any, ...], list[tuple[Any, Any]]] = {}
+        self._encoders: dict[tuple[Any, ...], Loaded] = {}
         self._profiles: dict[str, _profile.Profile] = {}
 
     def geometry(self, sampling: Sampling) -> Geometry:
@@ -106,11 +107,12 @@ class Diffusers:
     def encode(self, sampling: Sampling, pixels: Any) -> NDArray[np.float32]:
         """Return (channels, rows/grid, columns/grid) latents of (rows, columns, 3) uint8 or uint16 *pixels*.
 
-        They are the mean of the VAE's distribution, scaled as the UNet sees them. Sides: multiples of the grid.
+        They are the mean of the VAE's distribution, scaled as the UNet sees them. Sides: multiples of the grid. Where
+        the model does not run already, only its VAE is loaded.
         """
         import torch
 
-        model = self._parts(sampling)
+        model = self._eyes(sampling)
         with torch.inference_mode():
             found = _denoise.encode(model, [pixels])[0]
             return np.asarray(_denoise.scaled(model, found.mean)[0].float().cpu().numpy(), np.float32)
@@ -192,6 +194,19 @@ class Diffusers:
             )
         return layout
 
+    def _eyes(self, sampling: Sampling) -> Loaded:
+        """Return what encodes by the model: itself where it is loaded, else its VAE alone, the last one kept."""
+        layout = self._own(sampling)
+        device = _load.device_of(sampling.device)
+        dtype = _load.dtype_of(sampling.dtype, device)
+        key = (sampling.model, device, dtype)
+        if self._loaded is not None and key == self._key[:3]:
+            return self._parts(sampling)
+        if key not in self._encoders:
+            self._encoders.clear()
+            self._encoders[key] = _load.eyes(layout, device, dtype)
+        return self._encoders[key]
+
     def _parts(self, sampling: Sampling) -> Loaded:
         self._own(sampling)
         loaded: Loaded = self._hold(sampling, _load.load)
@@ -203,8 +218,9 @@ class Diffusers:
         dtype = _load.dtype_of(sampling.dtype, device)
         key = (sampling.model, device, dtype, sampling.memory_target_gb)
         if key != self._key or self._plan is None:
-            if self._loaded is not None:
+            if self._loaded is not None or self._encoders:
                 self._loaded = None
+                self._encoders.clear()
                 give_back(device)
             self._profiles.clear()
             layout = _layout.read(sampling.model)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit import spill
 from imgedit.frame import LatentStats
 from imgedit.ops.pool import cell_counts, cell_sums
 
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from imgedit.frame import Pixels
 
 GRID = 8
-#: rows taken at once: bounds the memory for squares; a multiple of GRID
-_BAND = 32 * GRID
-#: rows whose latents are held at once, a multiple of _BAND
-_STATS = 4 * _BAND
+#: bytes of a picture that are taken at once, in whole rows of cells
+_BAND = 1 << 20
+#: rows of cells whose latents are held at once, and cells: fewer rows where these are long
+_STATS, _CELLS = 128, 1 << 16
 #: red, green, blue parts of luma, ITU-R BT.601
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -43,11 +44,13 @@ class Pool8:
         Rounded to 6 decimals.
         """
         count, mean, squares = 0, np.zeros(4), np.zeros(4)
-        for top in range(0, pixels.shape[0], _STATS):
-            part = self.latents(pixels[top : top + _STATS]).reshape(4, -1)
+        step = max(1, min(_STATS, _CELLS * GRID // pixels.shape[1])) * GRID
+        for top in range(0, pixels.shape[0], step):
+            part = self.latents(pixels[top : top + step]).reshape(4, -1)
             # mean and squared deviations of two parts together (Chan, Golub and LeVeque 1979): memory stays flat
             both, away = count + part.shape[1], part.mean(axis=1) - mean
-            squares += part.var(axis=1) * part.shape[1] + away**2 * (count * part.shape[1] / both)
+            spread = np.array([channel.var() for channel in part])
+            squares += spread * part.shape[1] + away**2 * (count * part.shape[1] / both)
             mean += away * (part.shape[1] / both)
             count = both
         return LatentStats(
@@ -61,25 +64,31 @@ class Pool8:
     def latents(self, pixels: Pixels) -> NDArray[np.float64]:
         """Return the latents (4, ceil(rows / 8), ceil(columns / 8)) of (rows, columns, 3) uint8 or uint16 *pixels*."""
         rows, columns, _ = pixels.shape
-        full = 255 if pixels.dtype.itemsize == 1 else 65535
-        sums, squares = [], []
-        for top in range(0, rows, _BAND):
-            band = np.ascontiguousarray(pixels[top : top + _BAND])
-            green = band[..., 1:2]
-            sums.append(cell_sums(band, GRID))
-            squares.append(cell_sums(np.multiply(green, green, dtype=f"u{2 * band.itemsize}"), GRID))
-        count = cell_counts(rows, columns, GRID)
-        means = np.moveaxis(np.concatenate(sums), 2, 0) / (count * full)
-        red, green, blue = means
-        # n·Σg² − (Σg)² in integers: a flat cell has activity exactly 0
-        total = np.concatenate(sums)[..., 1]
-        spread = count.astype(np.uint64) * np.concatenate(squares)[..., 0] - total * total
-        luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
-        return np.stack(
-            (
-                2 * luma - 1,
-                (blue - luma) / (1 - _LUMA[2]),
-                (red - luma) / (1 - _LUMA[0]),
-                2 * np.sqrt(spread) / (count * full),
-            )
+        latents = np.empty((4, -(-rows // GRID), -(-columns // GRID)))
+        step = max(1, spill.rows_of(pixels, _BAND) // GRID) * GRID
+        for top in range(0, rows, step):
+            band = np.ascontiguousarray(spill.fetch(pixels[top : top + step]))
+            cells = -(-len(band) // GRID)
+            latents[:, top // GRID : top // GRID + cells] = _of_band(band)
+        return latents
+
+
+def _of_band(band: Pixels) -> NDArray[np.float64]:
+    """Return the latents of some whole rows of cells."""
+    full = 255 if band.dtype.itemsize == 1 else 65535
+    total = cell_sums(band, GRID)
+    green = band[..., 1:2]
+    squares = cell_sums(np.multiply(green, green, dtype=f"u{2 * band.itemsize}"), GRID)[..., 0]
+    count = cell_counts(band.shape[0], band.shape[1], GRID)
+    red, green, blue = np.moveaxis(total, 2, 0) / (count * full)
+    # n·Σg² − (Σg)² in integers: a flat cell has activity exactly 0
+    spread = count.astype(np.uint64) * squares - total[..., 1] * total[..., 1]
+    luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    return np.stack(
+        (
+            2 * luma - 1,
+            (blue - luma) / (1 - _LUMA[2]),
+            (red - luma) / (1 - _LUMA[0]),
+            2 * np.sqrt(spread) / (count * full),
         )
+    )

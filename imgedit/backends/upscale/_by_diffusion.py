@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,22 @@ from numpy.typing import NDArray
 
 from imgedit import spill
 from imgedit.backends import memory
+from imgedit.backends.diffusion import _windows
 from imgedit.backends.diffusion._enlarge import Decoder, Denoiser, step_of
 from imgedit.backends.diffusion._load import Loaded
 from imgedit.backends.diffusion._memory import Plan
 from imgedit.backends.tiles import SMALLEST, Floats, Layout, Read, Tiles
 from imgedit.backends.upscale._by_network import Runner, Traits
-from imgedit.errors import OutOfMemory
 from imgedit.jobs import Resources
 from imgedit.ops.bands import bands
 
 #: context round a tile: this part of the side that the model was trained at, and never less, in pixels
 _CONTEXT, _LEAST = 8, 8
+#: a picture up to this many times as wide as what the model was trained at goes through it as a whole
+_WHOLE = 3
+#: windows over a larger one are at most so many times as wide, and take at most this share of what the whole would:
+#: the fewer and larger, the less is computed twice
+_WIDEST, _OF_WHOLE = 4, 0.4
 #: windows that go through the model together where there is memory for them; a single one keeps a CPU busy
 _AT_ONCE = {"cuda": 4}
 #: values alive for each pixel beside what the model takes: latents, picture, and what the sampler makes of them
@@ -30,6 +36,56 @@ _STATE = 48
 _SHARE = 0.85
 #: pixels of the picture that are read at a time
 _BAND = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What windows and tiles over a picture of *shape* take, in bytes.
+
+    *overlap*: pixels on each side of a tile; *ramp*: pixels over which tiles are blended; *row*: bytes for each row of
+    tiles that is not yet full.
+    """
+
+    plan: Plan
+    shape: tuple[int, int]
+    step: int
+    overlap: int
+    ramp: int
+    row: int
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """The picture filled up to what the UNet takes."""
+        rows, columns = (-(-side // self.step) * self.step for side in self.shape)
+        return rows, columns
+
+    @property
+    def whole(self) -> int:
+        """All in a single pass."""
+        return max(self.drawn(*self.sides), self.plan.pixel * math.prod(self.sides) * self.plan.grid**2)
+
+    def length(self, tile: int) -> int:
+        """Return the length of windows at most."""
+        return -(-(tile + 2 * self.overlap) // self.step) * self.step
+
+    def window(self, tile: int) -> tuple[int, int]:
+        down, across = (
+            _windows.along(side, self.length(tile), 2 * self.overlap, self.step).length for side in self.sides
+        )
+        return down, across
+
+    def drawn(self, rows: int, columns: int) -> int:
+        """Return what a window takes in the UNet."""
+        return self.plan.crop(rows * self.plan.grid, columns * self.plan.grid)
+
+    def decoded(self, tile: int) -> int:
+        """Return what a tile takes in the VAE."""
+        shown = [min(side, tile + 2 * self.overlap + self.ramp) * self.plan.grid for side in self.shape]
+        return self.plan.pixel * math.prod(shown) + self.row * min(tile + self.ramp, self.shape[0])
+
+    def most(self, tile: int) -> int:
+        """Return the more of both."""
+        return max(self.drawn(*self.window(tile)), self.decoded(tile))
 
 
 class Drawing(Runner):
@@ -42,47 +98,47 @@ class Drawing(Runner):
         # a model with attention sees everything: there is nothing to measure
         super().__init__(Decoder(model), model.device, Traits(None, 1, 0.0))
         self._model, self._plan, self._draw = model, plan, draw
-        self._denoiser = Denoiser(model, 0, 0)
+        self._denoiser = Denoiser(model, (0, 0), 0)
 
     def _layout(
         self, shape: tuple[int, ...], target: NDArray[Any], most: int | None, resources: Resources
     ) -> tuple[Layout, int | None]:
         """Return how the latents of a picture of *shape* are decoded, and the bytes in use by then; set the windows."""
-        grid, step = self._model.layout.grid, step_of(self._model)
+        grid, on_gpu = self._model.layout.grid, self.device.startswith("cuda")
         native = self._model.layout.native // grid
         overlap = resources.overlap if resources.overlap is not None else max(_LEAST, native // _CONTEXT)
-        ramp = max(overlap, _LEAST)
-        on_gpu = self.device.startswith("cuda")
+        row = 0 if on_gpu else 2 * 4 * 3 * target.shape[1] * grid
+        needs = _Needs(self._plan, (shape[0], shape[1]), step_of(self._model), overlap, max(overlap, _LEAST), row)
         held = 0 if on_gpu else spill.in_memory(target)
         left = memory.budget(resources.memory_target_gb, self.device) - held
         state = _STATE * self._model.dtype.itemsize * shape[0] * shape[1] + self._plan.held * self._plan.offload
-        row = 0 if on_gpu else 2 * 4 * 3 * target.shape[1] * grid
+        room = int(_SHARE * left - state)
 
-        def length(tile: int) -> int:
-            return -(-(tile + 2 * overlap) // step) * step
-
-        def taken(tile: int) -> tuple[int, float]:
-            cells = [min(-(-side // step) * step, length(tile)) * grid for side in shape[:2]]
-            shown = [min(side, tile + 2 * overlap + ramp) * grid for side in shape[:2]]
-            return self._plan.crop(*cells), self._plan.pixel * shown[0] * shown[1] + row * min(tile + ramp, shape[0])
-
-        tile = max(SMALLEST, most or native - 2 * overlap)
-        while state + max(taken(tile)) > _SHARE * left:
-            tile -= step
+        tile = max(SMALLEST, most or _WHOLE * native - 2 * overlap)
+        while needs.most(tile) > room:
+            tile -= needs.step
             if tile < SMALLEST:
-                needs = memory.in_use(self.device) + held + (state + max(taken(SMALLEST))) / _SHARE
-                raise OutOfMemory(
-                    f"even the smallest tile needs more memory than there is to take: {memory.as_gb(max(left, 0))} GB",
-                    f"--memory-target-gb {math.ceil(needs / memory.GB * 20) / 20:g} would do, if the machine has that",
-                )
-        window, decoded = taken(tile)
-        fit = int((_SHARE * left - state) // max(1, window))
+                wanted = memory.in_use(self.device) + held + (state + needs.most(SMALLEST)) / _SHARE
+                raise memory.too_little(left, wanted)
+        window = needs.window(tile)
+        if most is None:
+            room = min(room, max(int(_OF_WHOLE * needs.whole), needs.drawn(*window)))
+        if most is None and window != needs.sides:
+            window = _windows.fewest(
+                needs.sides,
+                lambda rows, columns: max(rows, columns) <= _WIDEST * native and needs.drawn(rows, columns) <= room,
+                2 * overlap,
+                needs.step,
+                window,
+            )
+        fit = room // max(1, needs.drawn(*window))
         at_once = max(1, min(_AT_ONCE.get(self.device.partition(":")[0], 1), fit))
-        self._denoiser = Denoiser(self._model, length(tile), 2 * overlap, at_once)
-        planned = int(memory.in_use(self.device) + held + state + max(at_once * window, decoded))
-        if max(shape[:2]) <= length(tile):
+        self._denoiser = Denoiser(self._model, window, 2 * overlap, at_once)
+        taken = max(at_once * needs.drawn(*window), needs.decoded(tile))
+        planned = int(memory.in_use(self.device) + held + state + taken)
+        if max(shape[:2]) <= needs.length(tile):
             return Layout(max(shape[:2]), 0), planned
-        return Layout(tile, overlap, ramp), planned
+        return Layout(tile, overlap, needs.ramp), planned
 
     def _once(self, source: NDArray[Any], target: NDArray[Any], grey: bool, layout: Layout) -> dict[str, Any]:
         notes = super()._once(source, target, grey, layout)
@@ -91,7 +147,7 @@ class Drawing(Runner):
         return {
             **notes,
             "windows": windows,
-            "window": denoiser.length,
+            "window": max(denoiser.lengths),
             "exact": notes["exact"] and windows == 1 and not notes["halved"],
             "halved": notes["halved"] + denoiser.halved,
         }
@@ -101,6 +157,8 @@ class Drawing(Runner):
         for band in bands(*size, _BAND):
             picture[:, band] = read(band, slice(0, size[1]))
         latents = self._draw(self._denoiser, picture)
+        # what the UNet took in many small pieces is not what the VAE can use
+        memory.give_back(self.device, search=False)
         tiles = _Decoded(self.network, lambda rows, columns: latents[:, rows, columns], size, layout, self.device)
         tiles.windows = self._denoiser.lines
         return tiles

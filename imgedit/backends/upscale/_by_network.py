@@ -12,20 +12,10 @@ from numpy.typing import NDArray
 from imgedit import spill
 from imgedit.backends import memory
 from imgedit.backends.hint import plain
-from imgedit.backends.tiles import (
-    LARGEST,
-    OVERLAPS,
-    SMALLEST,
-    Floats,
-    Layout,
-    Network,
-    Read,
-    Tiles,
-    measure,
-    probe_side,
-)
+from imgedit.backends.reach import OVERLAPS, measure, probe_side
+from imgedit.backends.tiles import LARGEST, SMALLEST, Floats, Layout, Network, Read, Tiles
 from imgedit.backends.upscale._sizes import check_larger
-from imgedit.errors import DataError, OutOfMemory
+from imgedit.errors import DataError
 from imgedit.jobs import Enlarged, Resources
 from imgedit.ops import seams
 from imgedit.ops.area import Area
@@ -90,7 +80,7 @@ class Runner:
         planned = []
         if not self._at_once(pixels.shape, resources):
             self.traits()
-        memory.give_back(self.device)
+        memory.give_back(self.device, search=False)
         with memory.Watch(self.device) as watch:
             source = pixels
             for number in range(passes):
@@ -145,10 +135,7 @@ class Runner:
             tile -= step
             if tile < SMALLEST:
                 needs = memory.in_use(self.device) + held + taken(max(SMALLEST, step)) / _SHARE
-                raise OutOfMemory(
-                    f"even the smallest tile needs more memory than there is to take: {memory.as_gb(max(left, 0))} GB",
-                    f"--memory-target-gb {math.ceil(needs / memory.GB * 20) / 20:g} would do, if the machine has that",
-                )
+                raise memory.too_little(left, needs)
         return Layout(tile, overlap, ramp, traits.step), int(memory.in_use(self.device) + held + taken(tile))
 
     def _once(self, source: NDArray[Any], target: NDArray[Any], grey: bool, layout: Layout) -> dict[str, Any]:
@@ -181,8 +168,7 @@ def _full(pixels: NDArray[Any]) -> int:
 
 
 def _is_grey(pixels: NDArray[Any]) -> bool:
-    for band in bands(pixels.shape[0], pixels.shape[1], _BAND):
-        part = pixels[band]
+    for part in spill.parts(pixels):
         if not (np.array_equal(part[..., 0], part[..., 1]) and np.array_equal(part[..., 0], part[..., 2])):
             return False
     return True
@@ -192,7 +178,7 @@ def _reader(pixels: NDArray[Any], full: int) -> Read:
     """Return what gives parts of *pixels* to tiles: colours, and for those that nobody sees the ones nearby."""
 
     def read(rows: slice, columns: slice) -> Floats:
-        part = pixels[rows, columns]
+        part = spill.fetch(pixels[rows, columns])
         if pixels.shape[2] == 4 and not part[..., 3].all():
             part = _seen(pixels, rows, columns, full)
         values: Floats = np.multiply(part[..., :3].transpose(2, 0, 1), np.float32(1 / full), dtype=np.float32)
@@ -206,7 +192,8 @@ def _seen(pixels: NDArray[Any], rows: slice, columns: slice, full: int) -> NDArr
     import cv2
 
     starts = [max(0, part.start - _BLEED) for part in (rows, columns)]
-    around = pixels[starts[0] : rows.stop + _BLEED, starts[1] : columns.stop + _BLEED].astype(np.float32)
+    near = spill.fetch(pixels[starts[0] : rows.stop + _BLEED, starts[1] : columns.stop + _BLEED])
+    around = near.astype(np.float32)
     window = (2 * _BLEED + 1, 2 * _BLEED + 1)
     weighted, weights = (
         cv2.boxFilter(np.ascontiguousarray(plane), cv2.CV_64F, window, normalize=False, borderType=cv2.BORDER_CONSTANT)
@@ -226,13 +213,17 @@ def _write(target: NDArray[Any], top: int, left: int, values: Floats, grey: bool
     place = target[top : top + values.shape[1], left : left + values.shape[2]]
     for band in bands(place.shape[0], place.shape[1], _BAND):
         levels = np.rint(np.clip(values[:, band], 0, 1) * np.float32(full))
-        place[band] = levels.transpose(1, 2, 0).astype(target.dtype)
+        spill.store(place[band], levels.transpose(1, 2, 0).astype(target.dtype))
 
 
 def _enlarge_alpha(pixels: NDArray[Any], result: NDArray[Any]) -> None:
     """Write the alpha of *pixels*, enlarged plainly, into *result*."""
-    alpha = pixels[..., 3]
-    if alpha.min() == alpha.max():
-        result[..., 3] = alpha[0, 0]
-    else:
-        result[..., 3] = plain(np.repeat(alpha[..., None], 3, axis=2), *result.shape[:2])[..., 0]
+    levels = {value for part in spill.parts(pixels) for value in (part[..., 3].min(), part[..., 3].max())}
+    large = None
+    if len(levels) > 1:
+        alone = spill.made(lambda part: part[..., 3:].repeat(3, axis=2), (*pixels.shape[:2], 3), pixels.dtype, pixels)
+        large = plain(alone, result.shape[0], result.shape[1])
+    for band in bands(result.shape[0], result.shape[1], _BAND):
+        part = spill.fetch(result[band])
+        part[..., 3] = min(levels) if large is None else spill.fetch(large[band])[..., 0]
+        spill.store(result[band], part)

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from imgedit.frame import Pixels
     from imgedit.jobs import Enlarged, Resources
 
-#: what diffusers' own pipeline runs such a model with
-STEPS, GUIDANCE = 75, 9.0
+#: a solver of second order (Lu et al. 2022) with its steps laid as by Karras et al. (2022, eq. 5). Where the answer is
+#: known, that of Gaussian data, it comes nearer to it than 75 steps of ddim, which diffusers' pipeline takes
+SCHEDULER, STEPS = "dpm-solver-karras", 20
+#: as diffusers' pipeline
+GUIDANCE = 9.0
 
 
 class Diffusion:
@@ -69,7 +72,9 @@ class Diffusion:
         from imgedit.backends.upscale._by_diffusion import Drawing
         from imgedit.jobs import Sampling
 
-        sampling = Sampling(self._model.located.name, prompt, guidance_scale=GUIDANCE if prompt else 1.0, steps=steps)
+        scale = GUIDANCE if prompt else 1.0
+        name = self._model.located.name
+        sampling = Sampling(name, prompt, guidance_scale=scale, steps=steps, scheduler=SCHEDULER)
 
         def schedule(device: str) -> Schedule:
             return Schedule(self._model.config("scheduler"), sampling.scheduler, steps, 1.0, device)
@@ -83,7 +88,8 @@ class Diffusion:
             return denoiser.draw(picture, schedule(model.device), words, seed, type(self).watch)
 
         done = Drawing(model, plan, draw).enlarge(pixels, rows, columns, resources)
-        notes = {**done.notes, "steps": steps, "seed": seed, "dtype": str(model.dtype).removeprefix("torch.")}
+        made = {"scheduler": SCHEDULER, "steps": steps, "seed": seed}
+        notes = {**done.notes, **made, "dtype": str(model.dtype).removeprefix("torch.")}
         return done._replace(notes={**notes, **({"tokens_cut": said[0].cut} if said[0].cut else {})})
 
     def _hold(self, resources: Resources) -> tuple[Loaded, Plan]:
@@ -113,7 +119,7 @@ def _found(given: str) -> Model:
     if located.single and not kinds.diffuses(weights.header(located.path)):
         raise DataError(
             f"{name} is a network that enlarges at once, not by diffusion",
-            f"imgedit upscale --backend spandrel:{name}",
+            f"imgedit upscale --backend spandrel:{given}",
         )
     model = _layout.read(given, (kinds.UPSCALE,))
     unet, noise = model.config("unet"), model.config("low_res_scheduler")

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from imgedit import spill
 from imgedit.backends.upscale._sizes import check_larger
+from imgedit.jobs import Enlarged, Resources
 
 if TYPE_CHECKING:
     from imgedit.frame import Pixels
@@ -31,25 +31,32 @@ class Hybrid:
     deterministic: ClassVar[bool] = True
     native_scale: ClassVar[int | None] = None
     bit_depths: ClassVar[tuple[int, ...]] = (8, 16)
+    tiled: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """Digest of the network, for the record of the step."""
         return {"net": f"{WEIGHTS.stem} sha256:{_digest()}"}
 
-    def upscale(self, pixels: Pixels, rows: int, columns: int, *, sharpen: float = 0.05) -> Pixels:
+    def upscale(
+        self,
+        pixels: Pixels,
+        rows: int,
+        columns: int,
+        *,
+        sharpen: float = 0.05,
+        resources: Resources = Resources(),  # noqa: B008 - frozen
+    ) -> Enlarged:
         """Return *pixels* (rows, columns, 3 or 4) enlarged to *rows* × *columns*, same dtype, centre-aligned.
 
         A fourth channel is straight alpha: it is enlarged as `lanczos` does it, and colours that transparent pixels
         hide do not come through. *sharpen*: added contrast of the finest detail, 0…1, as of `lanczos`. Raises
-        UsageError where the result would be smaller than the input.
+        UsageError where the result would be smaller than the input, OutOfMemory where the memory target is too small.
         """
-        from imgedit.ops.refine import refine
+        from imgedit.backends.upscale import _by_refining
 
         check_larger(pixels, rows, columns)
-        result: Pixels = spill.empty((rows, columns, pixels.shape[2]), pixels.dtype)
-        refine(pixels, result, _network(), sharpen)
-        return result
+        return _by_refining.enlarge(pixels, rows, columns, _network(), sharpen, resources=resources)
 
 
 @cache

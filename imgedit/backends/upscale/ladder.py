@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from imgedit import spill
 from imgedit.backends.upscale import hybrid
 from imgedit.backends.upscale._sizes import check_larger
 from imgedit.errors import UsageError
-from imgedit.jobs import Enlarged
+from imgedit.jobs import Enlarged, Resources
 
 if TYPE_CHECKING:
     from imgedit.frame import Pixels, Plane
@@ -34,6 +33,7 @@ class Ladder:
     hinted: ClassVar[bool] = True
     native_scale: ClassVar[int | None] = None
     bit_depths: ClassVar[tuple[int, ...]] = (8, 16)
+    tiled: ClassVar[bool] = True
     own: ClassVar[tuple[str, ...]] = ("faithful", "calibrate", "detail", "texture", "rounds")
 
     @property
@@ -54,6 +54,7 @@ class Ladder:
         detail: float | None = None,
         texture: float | None = None,
         rounds: int | None = None,
+        resources: Resources = Resources(),  # noqa: B008 - frozen
     ) -> Enlarged:
         """Return *pixels* (rows, columns, 3 or 4) enlarged to *rows* × *columns*, same dtype, centre-aligned.
 
@@ -61,9 +62,13 @@ class Ladder:
         *faithful*: 0…1; *calibrate*: measured on the picture instead, see :func:`imgedit.ops.knob.calibrated`.
         *detail*: how often what the network adds is added; *texture*: share of what patches lend; *rounds* of
         back-projection: each instead of what *faithful* says. Raises UsageError where the result would be smaller than
-        the input, and where *faithful* is both given and to be measured, or the picture too small to measure it.
+        the input, and where *faithful* is both given and to be measured, or the picture too small to measure it;
+        OutOfMemory where the memory target is too small.
         """
+        from imgedit.backends.upscale import _by_refining
         from imgedit.ops.knob import calibrated, rung
+        from imgedit.ops.ladder import Exemplars
+        from imgedit.ops.refine import Beyond
 
         check_larger(pixels, rows, columns)
         if calibrate and faithful is not None:
@@ -72,22 +77,16 @@ class Ladder:
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         notes: dict[str, Any] = {}
 
-        def enlarge(small: Pixels, large: Pixels, hint: Plane | None, step: Rung) -> None:
-            _enlarge(small, large, sharpen, hint, step)
+        def enlarge(small: Pixels, rows: int, columns: int, hint: Plane | None, step: Rung) -> Enlarged:
+            texture = Exemplars(step.texture, hint) if step.texture else None
+            beyond = Beyond(step.detail, step.rounds, texture)
+            return _by_refining.enlarge(small, rows, columns, hybrid._network(), sharpen, beyond, resources)
 
         if calibrate:
-            found = calibrated(pixels, max(rows / pixels.shape[0], columns / pixels.shape[1]), hint, chosen, enlarge)
+            ratio = max(rows / pixels.shape[0], columns / pixels.shape[1])
+            found = calibrated(pixels, ratio, hint, chosen, lambda *given: enlarge(*given).pixels)
             faithful, notes["calibrated"] = found.faithful, found.table
         faithful = FAITHFUL if faithful is None else faithful
         step = rung(faithful, **chosen)
-        result: Pixels = spill.empty((rows, columns, pixels.shape[2]), pixels.dtype)
-        enlarge(pixels, result, hint, step)
-        return Enlarged(result, {"faithful": faithful, **step._asdict(), **notes})
-
-
-def _enlarge(pixels: Pixels, result: Pixels, sharpen: float, hint: Plane | None, step: Rung) -> None:
-    from imgedit.ops.ladder import Exemplars
-    from imgedit.ops.refine import Beyond, refine
-
-    texture = Exemplars(step.texture, hint) if step.texture else None
-    refine(pixels, result, hybrid._network(), sharpen, beyond=Beyond(step.detail, step.rounds, texture))
+        done = enlarge(pixels, rows, columns, hint, step)
+        return Enlarged(done.pixels, {"faithful": faithful, **step._asdict(), **notes, **done.notes})

@@ -28,17 +28,19 @@ BUDGET = 1 << 17  # pixels that are looked at closely, the largest holes first; 
 FEWEST, MOST = 2, 6  # holes that are looked at closely
 
 
-def check(pixels: Pixels, mask: Plane, *, grid: int | None = None) -> list[Record]:
+def check(pixels: Pixels, mask: Plane, *, grid: int | None = None, why: str | None = None) -> list[Record]:
     """Return what is noticed about filling *mask* (rows, columns) in *pixels* (rows, columns, 3), each code once.
 
-    uint8 or uint16 pixels. *grid*: the mask was laid on cells of this size on purpose. Codes and texts: CODES.
+    uint8 or uint16 pixels. *grid*: the mask was laid on cells of this size on purpose. *why*: an empty mask is of a
+    search that found no text, by this pattern, "" where by none. Codes and texts: CODES.
     """
     if mask.shape != pixels.shape[:2]:
         (rows, columns), (of_rows, of_columns) = mask.shape, pixels.shape[:2]
         return [record("IE119", rows=rows, columns=columns, of_rows=of_rows, of_columns=of_columns)]
     share = cv2.countNonZero(mask) / mask.size
     if share == 0:
-        return [record("IE101")]
+        cause = "" if why is None else f": no text matched {why!r:.80}" if why else ": no text was found"
+        return [record("IE101", cause=cause)]
     if share == 1:
         return [record("IE102")]
     found = list(geometry.coverage(mask, share))
