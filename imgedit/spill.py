@@ -137,6 +137,8 @@ def store(array: NDArray[Any], values: NDArray[Any]) -> None:
     """Write *values* to *array*, of the same shape and type; nothing where they are :func:`room` that is *array*."""
     if values is array:
         return
+    if values.shape != array.shape or not array.flags.writeable:
+        raise ValueError(f"{values.shape} values for {array.shape}, or an array that is not to be written to")
     held = _held(array)
     lines = None if held is None else _lines(array)
     if held is None or lines is None:
@@ -237,7 +239,7 @@ def _write(file: int, data: memoryview, offset: int) -> None:
 
 def _let_go(held: _Held, array: NDArray[Any]) -> None:
     """Hand the pages back that *array* lies in, and those between."""
-    if not _GIVE_UP:
+    if not _GIVE_UP or array.size == 0:
         return
     start = end = _begin(array)
     for count, step in zip(array.shape, array.strides):
@@ -251,6 +253,7 @@ def _keep(held: _Held) -> None:
     global _watch
     with _lock:
         _maps.add(held)
+        # after a fork there is none, whatever this says
         if _GIVE_UP and (_watch is None or not _watch.is_alive()):
             _watch = threading.Thread(target=_look, daemon=True)
             _watch.start()
@@ -258,10 +261,15 @@ def _keep(held: _Held) -> None:
 
 def _look() -> None:
     """Hand the pages of all files back to the system whenever they have become many."""
+    global _watch
     pause = threading.Event()
     least = _mapped()
-    while _maps:
+    while True:
         pause.wait(_INTERVAL)
+        with _lock:
+            if not _maps:
+                _watch = None
+                return
         mapped = _mapped()
         least = min(least, mapped)  # what libraries take is mapped too
         if mapped - least <= (_most or _LARGE // 4):
@@ -272,7 +280,9 @@ def _look() -> None:
 
 def _hand_back() -> None:
     # in a function of its own: nothing may hold on to a file while the watch waits
-    for held in list(_maps):
+    with _lock:
+        maps = list(_maps)
+    for held in maps:
         with contextlib.suppress(ValueError, OSError):  # closed in between
             # the pages stay with the system, which writes them to the file when it must: nothing is lost
             held.madvise(mmap.MADV_DONTNEED)

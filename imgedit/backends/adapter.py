@@ -113,7 +113,9 @@ class _Upscaler(_Adapted):
         bold = getattr(self._backend, "invents", True) or sharpen > 0
         if hint is not None and bold and any((part < 255).any() for part in spill.parts(hint)):
             enlarged = enlarged if enlarged.flags.writeable else enlarged.copy()
-            notes = {**notes, "hinted": hints.obey(enlarged, pixels, hint)}
+            # within a memory target one tile at a time: the plan knows of no more
+            threads = None if resources.memory_target_gb is None else 1
+            notes = {**notes, "hinted": hints.obey(enlarged, pixels, hint, threads=threads)}
         return Enlarged(enlarged, notes)
 
     def check(self, own: Mapping[str, Any]) -> None:

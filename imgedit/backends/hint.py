@@ -18,14 +18,17 @@ _MARGIN = 24
 _BAND = 1 << 17
 
 
-def plain(pixels: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
-    """Return *pixels* enlarged by Lanczos-3 within the local range, without sharpening: no contrast is added."""
+def plain(pixels: NDArray[Any], rows: int, columns: int, threads: int | None = None) -> NDArray[Any]:
+    """Return *pixels* enlarged by Lanczos-3 within the local range, without sharpening: no contrast is added.
+
+    *threads*: how many tiles are at work at once, by default as many as OpenCV may use.
+    """
     result = spill.empty((rows, columns, pixels.shape[2]), pixels.dtype)
-    enlarge.enlarge(pixels, result, 0.0)
+    enlarge.enlarge(pixels, result, 0.0, threads)
     return result
 
 
-def obey(result: NDArray[Any], pixels: NDArray[Any], hint: NDArray[np.uint8]) -> float:
+def obey(result: NDArray[Any], pixels: NDArray[Any], hint: NDArray[np.uint8], *, threads: int | None = None) -> float:
     """Change *result*, which *pixels* were enlarged to, in place: towards :func:`plain` where *hint* says invented.
 
     *hint*: (rows, columns) of *pixels*; 255 photographed, 0 invented, weights between. No pixel of the result whose
@@ -43,7 +46,7 @@ def obey(result: NDArray[Any], pixels: NDArray[Any], hint: NDArray[np.uint8]) ->
         target = result[top * down :, left * across :][: hint.shape[0] * down, : hint.shape[1] * across]
     else:
         target = result
-    calm = plain(pixels, *target.shape[:2])
+    calm = plain(pixels, target.shape[0], target.shape[1], threads)
     # the smallest of the hints that a pixel's ground belongs to
     weight = enlarge_plane(hint, target.shape[0], target.shape[1], "min")
     missing = 0

@@ -87,11 +87,11 @@ def budget(target_gb: float | None, device: str = "cpu") -> int:
 def too_little(left: float, needs: float) -> OutOfMemory:
     """Return the error for a smallest tile that does not fit: *left* bytes may be taken, *needs* would have to be held.
 
-    Rounded up, so that the target that the hint names is enough.
+    Rounded up, with room for what the process comes to hold besides, so that the target that the hint names is enough.
     """
     return OutOfMemory(
-        f"even the smallest tile needs more memory than there is to take: {as_gb(max(left, 0))} GB",
-        f"--memory-target-gb {math.ceil(needs / GB * 20) / 20:g} would do, if the machine has that",
+        f"even the smallest tile needs more memory than there is beside the program itself: {as_gb(max(left, 0))} GB",
+        f"--memory-target-gb {math.ceil((needs / GB + 0.02) * 20) / 20:g} would do, if the machine has that",
     )
 
 

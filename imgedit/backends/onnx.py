@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+
+@cache
+def fingerprint(path: Path) -> str:
+    """Return the name and the digest of a network in a file, for the record of a step."""
+    return f"{path.stem} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def session(path: Path, threads: int, *, arena: bool) -> Any:
@@ -12,6 +20,8 @@ def session(path: Path, threads: int, *, arena: bool) -> Any:
 
     *arena*: keep memory between runs, which is faster; without, it is given back.
     """
+    # before the import: the library reports to its makers else, and leaves a file among the temporary ones
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(4)

@@ -170,7 +170,8 @@ class Parts(ABC):
 
     def _region(self, rows: range, columns: range) -> Floats:
         """Return the result for *rows* and *columns* of the input, in as many pieces as memory asks for."""
-        if max(len(rows), len(columns)) <= self._limit + 2 * self._half:
+        # more than once: a sliver is no larger than half a tile
+        while max(len(rows), len(columns)) <= self._limit + 2 * self._half:
             try:
                 return self._once(rows, columns)
             except Exception as error:
@@ -197,6 +198,8 @@ class Parts(ABC):
             if self._limit + 2 * self._half < side:
                 return  # another worker met the same
             limit = up(min(self._limit, max(side - 2 * self._half, 1)) // 2, self._step)
+            if limit < self._least:
+                limit = up(self._limit // 2, self._step)
             if limit < self._least or limit >= self._limit:
                 raise OutOfMemory(f"not enough memory even for a tile of {side}×{side} pixels: {why:.200}", _HINT)
             memory.give_back(self.device)

@@ -207,7 +207,7 @@ def _print(text: str) -> None:
 def _png(path: Path) -> str:
     if not path.name:
         return "-o out.png"
-    folder = "" if path.suffix else f"; or for a folder: mkdir {codec.show(path)}"
+    folder = "" if path.suffix or path.exists() else f"; or for a folder: mkdir {codec.show(path)}"
     return f"-o {path.with_suffix('.png')}{folder}"
 
 

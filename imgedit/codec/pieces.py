@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +34,9 @@ def load(image: Image, kind: str) -> NDArray[Any] | None:
 
     place = None
     if kind in _BY_PIECES and image.mode in _MODE_BYTES and _fits(image):
-        place = spill.empty((image.height, image.width, _MODE_BYTES[image.mode]), np.uint8)
-    if place is None or spill.in_memory(place):
+        shape = (image.height, image.width, _MODE_BYTES[image.mode])
+        place = spill.empty(shape, np.uint8) if spill.is_large(math.prod(shape)) else None
+    if place is None:
         image.load()
         return None
     file = image.fp  # type: ignore[attr-defined]

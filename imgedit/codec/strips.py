@@ -44,6 +44,8 @@ def readable(image: Image, file: BinaryIO) -> bool:
         and tags.get(_COMPRESSION, 1) in _ALONE
         and len(offsets) == len(counts) == -(-image.height // tags.get(_ROWS_PER_STRIP, image.height))
         and len(offsets) > 1
+        # strips that name the same bytes again and again are a bomb
+        and sum(counts) <= file.seek(0, io.SEEK_END)
     )
 
 

@@ -100,12 +100,12 @@ def settle(frame: Frame, sidecars: list[Sidecar], mode: str, source: str | None,
 
 
 def _external(frame: Frame, sidecar: Sidecar, mode: str, source: str | None, name: str) -> Frame:
-    log.warning("%s: changed by another program since its sidecar was written; what that says is dropped", name)
+    kept = "; the mask is kept" if frame.mask is not None else ""
+    log.warning("%s: changed by another program since its sidecar was written; what that says is dropped%s", name, kept)
     was = sidecar.image
     image = image_info(frame, mode, was.source if was and was.source else source)
     step = Step(stage="external", params={}, source=was.digest if was else "", result=frame.digest)
-    kept = Sidecar(image=image, mask=sidecar.mask, steps=(*sidecar.steps, step))
-    return frame.replace(sidecar=kept)
+    return frame.replace(sidecar=Sidecar(image=image, mask=sidecar.mask, steps=(*sidecar.steps, step)))
 
 
 def _settle_mask(frame: Frame, name: str) -> Frame:

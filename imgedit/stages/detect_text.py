@@ -138,19 +138,18 @@ def _search(frame: Frame, backend: Any, reading: bool, tile: int, overlap: int) 
     flat = 0
     parts = regions.tiles(frame.rows, frame.columns, tile, overlap)
     for part in parts:
-        if regions.is_flat(regions.searchable(part.of(frame.pixels))):
+        shown = regions.searchable(part.of(frame.pixels))
+        if regions.is_flat(shown):
             flat += 1
         else:
-            found += _in_part(frame, backend, part, reading)
+            found += _in_part(frame, backend, part, shown, reading)
     found += _again(frame, backend, found, reading, tile)
     return _merged(frame, backend, found, reading), {"tiles": len(parts) - flat, "flat": flat}
 
 
-def _in_part(frame: Frame, backend: Any, part: Any, reading: bool) -> list[Seen]:
-    """Return what is found in *part* of the picture."""
-    from imgedit.ops import regions
-
-    found = backend.detect(regions.searchable(part.of(frame.pixels)), read=reading, part=True)
+def _in_part(frame: Frame, backend: Any, part: Any, shown: Any, reading: bool) -> list[Seen]:
+    """Return what is found in *part* of the picture, whose pixels are *shown*."""
+    found = backend.detect(shown, read=reading, part=True)
     placed = [_moved(one, part.left, part.top, 1.0) for one in found]
     return [Seen(one, sharp=True, cut=_cut(one, part, frame)) for one in placed]
 
@@ -168,7 +167,8 @@ def _again(frame: Frame, backend: Any, found: list[Seen], reading: bool, tile: i
         # a page has many such lines: those that an earlier part shows with room round them are found there
         if not any(part.shows(box, tile // 8) for part in looked):
             looked.append(regions.around(box, tile, frame.rows, frame.columns))
-            result += _in_part(frame, backend, looked[-1], reading)
+            shown = regions.searchable(looked[-1].of(frame.pixels))
+            result += _in_part(frame, backend, looked[-1], shown, reading)
     return result
 
 

@@ -68,7 +68,7 @@ def upscale(
 
     The result has round(rows × scale) × round(columns × scale) pixels. A pixel of the mask is the largest of
     those it covers, one of the hint the smallest; other planes take the nearest. Colours that transparent
-    pixels hide do not come through. Scale 1 keeps the frame as it is.
+    pixels hide do not come through into what is seen. Scale 1 keeps the frame as it is.
 
     Where the plane ``hint`` says that pixels were invented, nothing more is: they are enlarged plainly, and what the
     backend would sharpen or invent is left out there, in proportion to the hint. Everything else stays as without it.

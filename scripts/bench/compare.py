@@ -5,6 +5,7 @@ python scripts/bench/compare.py [ROUNDS]
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import statistics
 import subprocess
@@ -71,7 +72,9 @@ def skimage_ssim(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", type=int, nargs="?", default=5)
+    rounds = parser.parse_args().rounds
     first, second = pictures()
     both = pair(first, second)
     names = ["rmse", "psnr", "de2000"]

@@ -7,6 +7,7 @@ EACH cases (40) of every kind from photos that chose no threshold, ten times as 
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections import Counter
@@ -89,5 +90,7 @@ def cost() -> None:
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)
-    rates(int(sys.argv[1]) if len(sys.argv) > 1 else 40)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("each", type=int, nargs="?", default=40)
+    rates(parser.parse_args().each)
     cost()

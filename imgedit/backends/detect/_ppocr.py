@@ -112,11 +112,3 @@ def file(role: str) -> Path:
             "the package rapidocr here carries no network files", "pip install --force-reinstall 'rapidocr>=3.8'"
         )
     return files[0]
-
-
-@cache
-def sha256(path: Path) -> str:
-    """Return the digest of the file at *path*, in hexadecimal."""
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -40,8 +40,9 @@ class Rapidocr:
     @property
     def fingerprint(self) -> dict[str, str]:
         """Name and digest of the two networks, for the record of the step: role → name and digest."""
-        files = {role: _ppocr.file(role) for role in ("det", "rec")}
-        return {role: f"{file.stem} sha256:{_ppocr.sha256(file)}" for role, file in files.items()}
+        from imgedit.backends.onnx import fingerprint
+
+        return {role: fingerprint(_ppocr.file(role)) for role in ("det", "rec")}
 
     def detect(self, pixels: Pixels, *, read: bool, part: bool = False) -> list[Region]:
         """Return the regions of text in (rows, columns, 3) uint8 *pixels*, as rotated boxes; with *read*, its words.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ class Side:
     @classmethod
     def of(cls, facts: Mapping[str, Any], model: str) -> Side:
         """Return the side of a model with these *facts*, called *model*; what folders lead to it is not kept."""
-        name = model if facts["revision"] else Path(model).name
+        # not resolve(): that would follow links
+        name = model if facts["revision"] else Path(os.path.abspath(model)).name  # noqa: PTH100
         return cls(name, tuple(TextEncoder(**each) for each in facts["encoders"]), facts["revision"])
 
     @property
@@ -162,6 +164,8 @@ def _placed(name: str, folders: Sequence[Path]) -> str:
     if hub.looks_like_id(name):
         return name
     name = Path(name).name
+    if name in ("", ".."):
+        return name
     return next((str(folder / name) for folder in folders if (folder / name).exists()), name)
 
 

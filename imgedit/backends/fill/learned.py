@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +15,8 @@ WEIGHTS = Path(__file__).parents[2] / "data" / "filler.onnx"
 MAX_THREADS = 4
 #: pixels from the middle of a hole to its edge, up to which it is a stroke
 STROKE = 24
-#: root mean square of the gradient round a hole, levels per pixel, below which detail is mostly noise
+#: root mean square of the gradient round a hole, levels per pixel, below which detail is mostly noise: with less of it
+#: fills of squares in 44 such places were .3 dB better, and hardly calmer to look at
 CALM = 7.0
 
 
@@ -32,7 +32,9 @@ class Learned:
     @property
     def fingerprint(self) -> dict[str, str]:
         """Digest of the network, for the record of the step."""
-        return {"net": f"{WEIGHTS.stem} sha256:{_digest()}"}
+        from imgedit.backends.onnx import fingerprint
+
+        return {"net": fingerprint(WEIGHTS)}
 
     def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
         """Return *pixels* with the network's fill where *mask* > 0, wide holes with the detail of copied patches."""
@@ -53,11 +55,6 @@ class Learned:
         if way(mask) == "reduced":
             why = f"{why}; very large: patches found at a reduced scale"
         return Filled(out, "learned+patch", why, seamless=True)
-
-
-@cache
-def _digest() -> str:
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
 
 
 @cache

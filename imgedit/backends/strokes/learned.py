@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +25,9 @@ class Learned:
     @property
     def fingerprint(self) -> dict[str, str]:
         """Digest of the network, for the record of the step."""
-        return {"net": f"{WEIGHTS.stem} sha256:{_digest()}"}
+        from imgedit.backends.onnx import fingerprint
+
+        return {"net": fingerprint(WEIGHTS)}
 
     def likely(self, crop: Plane, polygon: Points) -> Floats:
         """Return for each pixel of a (rows, columns, 3) uint8 *crop* how likely it is a stroke of text, 0…1.
@@ -36,11 +37,6 @@ class Learned:
         from imgedit.ops.strokes import likely
 
         return likely(crop, polygon, _network())
-
-
-@cache
-def _digest() -> str:
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
 
 
 @cache

@@ -36,11 +36,13 @@ class Refining(Parts):
     def __init__(self, refined: Refined, tile: int = TILE, *, ramp: int = 0, workers: int = 1) -> None:
         self._refined, self._ratio = refined, min(refined.ratios)
         step = refined.step
+        side = max(step, int(tile * self._ratio) // step * step)
         super().__init__(
             refined.size,
-            max(step, int(tile * self._ratio) // step * step),
+            side,
             step=step,
-            ramp=up(ramp * refined.scale, 2 * step),
+            # what is blended begins at multiples of the step too
+            ramp=min(up(ramp * refined.scale, 2 * step), side // (2 * step) * 2 * step),
             least=max(step, int(SMALLEST * self._ratio)),
             workers=workers,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -36,7 +35,9 @@ class Hybrid:
     @property
     def fingerprint(self) -> dict[str, str]:
         """Digest of the network, for the record of the step."""
-        return {"net": f"{WEIGHTS.stem} sha256:{_digest()}"}
+        from imgedit.backends.onnx import fingerprint
+
+        return {"net": fingerprint(WEIGHTS)}
 
     def upscale(
         self,
@@ -57,11 +58,6 @@ class Hybrid:
 
         check_larger(pixels, rows, columns)
         return _by_refining.enlarge(pixels, rows, columns, _network(), sharpen, resources=resources)
-
-
-@cache
-def _digest() -> str:
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
 
 
 @cache
