@@ -30,6 +30,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from sample import HELD_OUT, TUNING, photos  # noqa: E402
 
+from imgedit.backends.upscale import _vulkan  # noqa: E402
 from imgedit.backends.upscale.hybrid import Hybrid  # noqa: E402
 from imgedit.backends.upscale.ladder import Ladder  # noqa: E402
 from imgedit.backends.upscale.lanczos import Lanczos  # noqa: E402
@@ -107,7 +108,9 @@ def real_esrgan(small: Picture, rows: int, columns: int) -> Picture:
         kept = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:
-            large = Realesrgan(gpuid=0, model=4, tilesize=128).process_pil(Image.fromarray(small))
+            # a driver that runs Vulkan on the CPU is slower than ncnn's own code for it, and lets bright pixels wrap
+            number = 0 if _vulkan.processor() else -1
+            large = Realesrgan(gpuid=number, model=4, tilesize=128).process_pil(Image.fromarray(small))
         finally:
             os.dup2(kept, 2)
             os.close(kept)
