@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -12,6 +13,9 @@ def main() -> None:
 
         print(f"imgedit {__version__}")
         return
+    # before numpy is loaded: pictures are worked on side by side, where threads that wait in a loop take the cores
+    # from each other
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from imgedit.cli import main as run
 
     sys.exit(run())

@@ -103,6 +103,38 @@ def test_pieces_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     assert apart.max() < 3 and apart.mean() < 0.3
 
 
+@pytest.mark.parametrize("length", [1, 90, 768, 769, 1248, 1249, 5000])
+def test_pieces_cover_a_picture_once_and_have_a_bounded_size(length: int) -> None:
+    mask = np.full((1, length), 255, np.uint8)
+    seen = np.zeros(length, int)
+    for piece, around, own in ops._around(mask, ops.PIECE, ops.ROUND):
+        seen[piece[1]] += 1
+        assert around[1].stop - around[1].start <= ops.PIECE + 2 * ops.ROUND
+        assert around[1].start % ops.MULTIPLE == 0  # the network's cells lie alike in all
+        assert around[1].start in (0, piece[1].start - ops.ROUND)
+        assert around[1].stop in (length, piece[1].stop + ops.ROUND)
+        assert np.arange(length)[around[1]][own[1]].tolist() == list(range(piece[1].start, piece[1].stop))
+    assert (seen == 1).all()
+
+
+def test_the_network_is_shown_what_is_near_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = sample.photos(["brick"])["brick"][:200, :300]
+    mask = np.zeros((200, 300), np.uint8)
+    mask[90:96, 100:160] = 255
+    network, shapes = backend._network(), []
+
+    def watched(given: np.ndarray) -> np.ndarray:
+        shapes.append(given.shape[2:])
+        return network(given)
+
+    filled = ops.learned(pixels, mask, watched)
+    assert shapes and all(side <= most for shape in shapes for side, most in zip(shape, (6 + 48, 60 + 48)))
+    monkeypatch.setattr(ops, "SHOWN", 200)
+    whole = ops.learned(pixels, mask, network)
+    apart = np.abs(filled.astype(int) - whole)
+    assert apart.max() < 12 and apart[mask > 0].mean() < 1
+
+
 def test_a_smaller_overlap_would_show() -> None:
     # the declared reach is that of the network: beyond it nothing matters, half of it would not be enough
     network = backend._network()

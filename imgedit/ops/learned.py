@@ -32,6 +32,8 @@ MULTIPLE = 8
 REACH = 80
 #: tiles of the network without their overlap, pixels
 TILE = 512
+#: pixels round all holes that the network is shown: more made 99 fills no better
+SHOWN = 16
 #: pixels of a hole up to which the network looks twice
 TWICE = 20_000
 #: pixels over which the fills are compared
@@ -55,6 +57,7 @@ def learned(pixels: Pixels, mask: Plane, network: Network) -> Pixels:
     deep: Pixels | None = None
     # pieces that are sharpened by one amount join without a seam
     kept = pixels.astype(np.float32) / scale if mask.size <= KEPT else None
+    near = _near(mask)
     for piece, around, own in _around(mask, PIECE, ROUND):
         hole, unknown = mask[piece] > 0, mask[around]
         if (unknown > 0).all():
@@ -62,7 +65,7 @@ def learned(pixels: Pixels, mask: Plane, network: Network) -> Pixels:
             deep = harmonic(pixels, mask) if deep is None else deep
             filled = deep[around].astype(np.float32) / scale
         else:
-            filled = mixed(fills(pixels[around], unknown), unknown, network)
+            filled = mixed(fills(pixels[around], unknown), unknown, network, _common(near, around))
             if kept is None:
                 filled = sharpened(filled, unknown)
         if kept is None:
@@ -102,21 +105,24 @@ def fills(pixels: Pixels, mask: Plane) -> tuple[Floats, ...]:
         return smooth, waves.result(), copied.mean / scale, copied.texture / scale
 
 
-def mixed(given: tuple[Floats, ...], mask: Plane, network: Network) -> Floats:
+def mixed(given: tuple[Floats, ...], mask: Plane, network: Network, shown: Box = (slice(None), slice(None))) -> Floats:
     """Return (rows, columns, 3) float32 levels: the network's result where *mask* > 0, *given*[0] elsewhere.
 
-    For holes of up to TWICE pixels, the mean of what it makes of the picture and of the picture turned by half, whose
-    errors differ.
+    *shown*: rows and columns that the network sees; all of the hole lies within. For holes of up to TWICE pixels, the
+    mean of what it makes of the picture and of the picture turned by half, whose errors differ.
     """
-    rows, columns = mask.shape
+    hole = mask[shown]
+    rows, columns = hole.shape
     edge = ((0, -rows % MULTIPLE), (0, -columns % MULTIPLE), (0, 0))
-    stack = np.pad(np.dstack([*given, mask]).astype(np.float32), edge, mode="edge")
-    unknown = np.pad(mask, edge[:2])
+    stack = np.pad(np.dstack([*(fill[shown] for fill in given), hole]).astype(np.float32), edge, mode="edge")
+    unknown = np.pad(hole, edge[:2])
     result = _once(stack, unknown, network)
     if np.count_nonzero(mask) <= TWICE:
         back = _once(np.ascontiguousarray(stack[::-1, ::-1]), np.ascontiguousarray(unknown[::-1, ::-1]), network)
         result = np.asarray((result + back[::-1, ::-1]) / 2, np.float32)
-    return _within(result[:rows, :columns], given)
+    out = given[0].copy()
+    out[shown] = _within(result[:rows, :columns], tuple(fill[shown] for fill in given))
+    return out
 
 
 def _within(result: Floats, given: tuple[Floats, ...]) -> Floats:
@@ -142,12 +148,35 @@ def _once(stack: Floats, mask: Plane, network: Network) -> Floats:
 
 
 def _around(mask: Plane, size: int, reach: int) -> Iterator[tuple[Box, Box, Box]]:
-    """Yield the tiles of *size* that have a hole, what is within *reach* of each, and the tile's place in that."""
-    rows, columns = mask.shape
-    for top in range(0, rows, size):
-        for left in range(0, columns, size):
-            tile = (slice(top, min(top + size, rows)), slice(left, min(left + size, columns)))
+    """Yield the tiles that have a hole, what is within *reach* of each, and the tile's place in that.
+
+    With what is round it a tile has at most *size* + 2 *reach* rows and columns; where fewer are round it, at the
+    picture's edge, it has more of its own.
+    """
+    for top, bottom in _cuts(mask.shape[0], size, reach):
+        for left, right in _cuts(mask.shape[1], size, reach):
+            tile = (slice(top, bottom), slice(left, right))
             if mask[tile].any():
                 y, x = max(top - reach, 0), max(left - reach, 0)
-                around = (slice(y, min(top + size + reach, rows)), slice(x, min(left + size + reach, columns)))
-                yield tile, around, (slice(top - y, tile[0].stop - y), slice(left - x, tile[1].stop - x))
+                around = (slice(y, min(bottom + reach, mask.shape[0])), slice(x, min(right + reach, mask.shape[1])))
+                yield tile, around, (slice(top - y, bottom - y), slice(left - x, right - x))
+
+
+def _cuts(length: int, size: int, reach: int) -> Iterator[tuple[int, int]]:
+    inner = range(size + reach, length - reach, size)
+    return zip((0, *inner), (*inner, length))
+
+
+def _near(mask: Plane) -> Box:
+    """Return what is within SHOWN pixels of the hole, *mask* > 0, from multiples of MULTIPLE on."""
+    x, y, width, height = cv2.boundingRect(mask)
+    top, left = (max(start - SHOWN, 0) // MULTIPLE * MULTIPLE for start in (y, x))
+    return slice(top, y + height + SHOWN), slice(left, x + width + SHOWN)
+
+
+def _common(box: Box, around: Box) -> Box:
+    """Return the part of *box* within *around*, in its coordinates."""
+    rows, columns = (
+        slice(max(own.start - part.start, 0), min(own.stop, part.stop) - part.start) for own, part in zip(box, around)
+    )
+    return rows, columns

@@ -31,6 +31,8 @@ from sample import HELD_OUT, photos, stamp  # noqa: E402
 from imgedit.frame import Frame  # noqa: E402
 
 SIZES = (512, 2048)
+#: the default, and the fastest
+BACKENDS = ("auto", "harmonic")
 
 
 class Cost(NamedTuple):
@@ -56,9 +58,9 @@ def command(words: list[object], folder: Path) -> Cost:
     return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def ours(pictures: Path, out: Path) -> list[object]:
+def ours(pictures: Path, out: Path, backend: str) -> list[object]:
     """Return our command on a folder of ``x.png`` with ``x.mask.png``."""
-    return [sys.executable, "-m", "imgedit", "erase", "-q", pictures, "-o", out]
+    return [sys.executable, "-m", "imgedit", "erase", "-q", "--backend", backend, pictures, "-o", out]
 
 
 def theirs(python: Path, pictures: Path, out: Path) -> list[object]:
@@ -115,24 +117,30 @@ def middle(costs: list[Cost]) -> Cost:
 
 
 def folder_of(count: int, runs: int, iopaint: Path | None) -> None:
-    """Print the cost of one command on *count* pictures, by ours and by IOPaint, in turn."""
+    """Print the cost of one command on *count* pictures, by each of our BACKENDS and by IOPaint, in turn."""
     every = pictures_of(count)
-    costs: dict[str, list[Cost]] = {"ours": [], "theirs": []}
+    costs: dict[str, list[Cost]] = {name: [] for name in (*BACKENDS, *(("iopaint",) if iopaint else ()))}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pictures = write(folder, every)
         for run in range(runs):
-            (folder / f"ours-{run}").mkdir()
-            costs["ours"].append(command(ours(pictures, folder / f"ours-{run}"), folder))
-            if iopaint:
-                costs["theirs"].append(command(theirs(iopaint, pictures, folder / f"theirs-{run}"), folder))
-        our, their = middle(costs["ours"]), middle(costs["theirs"]) if iopaint else None
-        note = f"PSNR {psnr(every, folder / 'ours-0'):.2f} dB"
-        if their:
-            note += f" against {psnr(every, folder / 'theirs-0'):.2f}"
-            note += f"; {count / our.wall:.1f} pictures a second against {count / their.wall:.2f}"
-            note += f", {their.wall / our.wall:.1f} times the throughput"
-        line(f"{count} picture{'s' * (count > 1)} {bench.SIZE}×{bench.SIZE}, one command", our, their, note)
+            for who, spent in costs.items():
+                out = folder / f"{who}-{run}"
+                if iopaint and who == "iopaint":
+                    words = theirs(iopaint, pictures, out)
+                else:
+                    out.mkdir()
+                    words = ours(pictures, out, who)
+                spent.append(command(words, folder))
+        their = middle(costs["iopaint"]) if iopaint else None
+        for backend in BACKENDS:
+            our = middle(costs[backend])
+            note = f"PSNR {psnr(every, folder / f'{backend}-0'):.2f} dB"
+            if their:
+                note += f" against {psnr(every, folder / 'iopaint-0'):.2f}"
+                note += f"; {count / our.wall:.1f} pictures a second against {count / their.wall:.2f}"
+                note += f", {their.wall / our.wall:.1f} times the throughput"
+            line(f"{count} picture{'s' * (count > 1)} {bench.SIZE}×{bench.SIZE}, {backend}", our, their, note)
 
 
 def inside(size: int, runs: int) -> dict[str, Any]:
