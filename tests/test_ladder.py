@@ -175,8 +175,9 @@ def test_calibration_tells_pictures_apart() -> None:
 
 
 def test_what_is_too_small_or_all_invented_is_not_measured() -> None:
-    with pytest.raises(UsageError, match="too small"):
-        enlarged(photo("coins", 30, 90), 2, calibrate=True)
+    for size in ((30, 90), (1, 1), (1, 300)):
+        with pytest.raises(UsageError, match="too small"):
+            enlarged(photo("coins", *size), 2, calibrate=True)
     with pytest.raises(UsageError, match="photographed"):
         enlarged(photo("coins", 60, 90), 2, np.zeros((60, 90), np.uint8), calibrate=True)
 

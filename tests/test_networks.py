@@ -119,7 +119,7 @@ def _hostile(folder: Path, told: Path) -> dict[str, tuple[bytes, str, str]]:
         "old.pth": (plain, "could run code", ".safetensors"),
         "program.pt": (program.read_bytes(), "TorchScript", ".safetensors"),
         "cut.pth": (other.getvalue()[:-200], "damaged", ""),
-        "empty.pth": (b"", "damaged", ""),
+        "empty.pth": (b"", "damaged: it ends too early", ""),
         "other.pth": (other.getvalue(), "no network that is known", "spandrel"),
         "list.pth": (numbers.getvalue(), "no weights by name", ""),
         "sd.safetensors": (

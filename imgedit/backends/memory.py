@@ -72,16 +72,16 @@ def in_use(device: str = "cpu") -> int:
     return resident()
 
 
-def budget(target_gb: float | None, device: str = "cpu") -> int:
+def budget(target_gb: float | None, device: str = "cpu", kept: int = 0) -> int:
     """Return how many bytes further work on *device* may take, 0 or more.
 
     *target_gb*: what the process may hold in all, in 10⁹ bytes; what it holds already is taken from that. Without one,
-    half of what is free.
+    half of what is free. *kept*: bytes of what it holds that the work will use again.
     """
     free = available(device)
     if target_gb is None:
-        return int(FREE_SHARE * free)
-    return max(0, min(int(target_gb * GB) - in_use(device), int(KEPT_SHARE * free)))
+        return int(FREE_SHARE * free) + kept
+    return max(0, min(int(target_gb * GB) - in_use(device), int(KEPT_SHARE * free)) + kept)
 
 
 def too_little(left: float, needs: float) -> OutOfMemory:

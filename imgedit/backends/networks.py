@@ -148,7 +148,8 @@ def _state(path: Path, name: str) -> Any:
             raise DataError(
                 f"{name} holds more than weights, and reading it could run code", "give its weights as .safetensors"
             ) from None
-        raise DataError(f"{name} is damaged: {reason:.160}", weights.AGAIN) from None
+        # of a file that ends where it begins torch says nothing
+        raise DataError(f"{name} is damaged: {reason or 'it ends too early':.160}", weights.AGAIN) from None
     if not isinstance(state, dict) or not state:
         raise DataError(f"{name} holds no weights by name", _KNOWN)
     return state

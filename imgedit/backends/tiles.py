@@ -39,7 +39,8 @@ _BUG = "this is a bug of the backend: choose another with --backend, and report 
 class Network(Protocol):
     """What is run on tiles. *scale*: output pixels per input pixel; *multiple*: rows and columns that it is given, and
     where its tiles begin, are multiples of this; *smallest*: the fewest rows and columns that it takes; *channels*. One
-    that gives another number of channels than it takes says so by *made*."""
+    that gives another number of channels than it takes says so by *made*; one that holds on to memory that it took, to
+    use it again, how many bytes that are by *kept*."""
 
     scale: int
     multiple: int

@@ -75,10 +75,11 @@ def calibrated(
     scale = next((scale for scale in SCALES if scale >= ratio), SCALES[-1])
     truth, known = _middle(pixels[..., :3], hint, scale)
     rows, columns = (length // scale for length in truth.shape[:2])
-    if min(rows, columns) < LEAST or not known.any():
+    tiny = min(rows, columns) < LEAST
+    if tiny or not known.any():
         raise UsageError(
             "the picture is too small to measure what suits it"
-            if known.any()
+            if tiny
             else "nothing in the middle of the picture was photographed",
             "leave out --calibrate, and choose with --faithful",
         )

