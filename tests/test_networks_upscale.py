@@ -20,9 +20,11 @@ from nets import REAL, Knowing, Shifting, real
 
 from imgedit import registry
 from imgedit.backends import memory
+from imgedit.backends.adapter import adapt
 from imgedit.backends.upscale._by_network import Runner, Traits
 from imgedit.errors import DataError, OutOfMemory, UsageError
-from imgedit.jobs import Resources
+from imgedit.jobs import Enlarged, Resources
+from imgedit.ops import seams
 
 FREE = Resources()
 
@@ -143,13 +145,38 @@ def test_a_network_that_sees_everything_is_blended() -> None:
     assert 0.5 < notes["seam"] < 1.3
 
 
-def test_an_overlap_that_is_too_small_is_blended() -> None:
+def test_an_overlap_that_is_too_small_is_blended_and_said(caplog: pytest.LogCaptureFixture) -> None:
     pixels = photo(200, 180)
     asked = Resources(coarse_tile=64, overlap=4)
     _, notes = Runner(Shifting(6)).enlarge(pixels, 400, 360, asked)
     assert (notes["overlap"], notes["exact"]) == (4, False)
+    assert "an overlap of 4 pixels is less than the 8" in caplog.text
+    caplog.clear()
     _, notes = Runner(Shifting(3)).enlarge(pixels, 400, 360, Resources(coarse_tile=64, overlap=8))
     assert (notes["overlap"], notes["exact"]) == (8, True)
+    # nothing would be enough for one that sees everything
+    Runner(Knowing(2)).enlarge(pixels, 400, 360, Resources(coarse_tile=64, overlap=8))
+    assert not caplog.text
+
+
+def test_tiles_that_can_be_seen_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    pixels = np.full((96, 80, 3), 90, np.uint8)
+
+    class Scored:
+        summary, requires, extra, deterministic, tiled = "for tests", (), "", True, True
+        native_scale, bit_depths = None, (8, 16)
+        step = 0
+
+        def upscale(self, pixels: Any, rows: int, columns: int, **_: Any) -> Any:
+            large = np.asarray(pixels.repeat(2, axis=0).repeat(2, axis=1))
+            large[:, 64:] += self.step
+            return Enlarged(large, {"exact": False, "seam": round(seams.score(large, [], [64]), 3)})
+
+    backend = Scored()
+    for backend.step, seen in ((0, False), (5, True)):
+        done = adapt("upscale", backend).upscale(pixels, 192, 160)
+        assert (done.notes["seam"] > seams.SEEN) is seen
+        assert ("seam score" in caplog.text) is seen
 
 
 def test_tiles_of_later_passes_have_their_own_size() -> None:

@@ -175,7 +175,7 @@ def test_a_target_that_nothing_fits_into_says_what_would_do() -> None:
         assert backend.upscale(photo(200, 200), 400, 400, resources=Resources(enough)).pixels.shape == (400, 400, 3)
 
 
-def test_less_overlap_than_needed_is_blended_and_said() -> None:
+def test_less_overlap_than_needed_is_blended_and_said(caplog: pytest.LogCaptureFixture) -> None:
     pixels = photo(150, 160)
     exact = _by_refining.enlarge(pixels, 300, 320, hybrid._network(), resources=Resources(coarse_tile=64))
     assert exact.notes["exact"] and "seam" not in exact.notes
@@ -183,6 +183,7 @@ def test_less_overlap_than_needed_is_blended_and_said() -> None:
     asked = Resources(coarse_tile=64, overlap=4)
     little = _by_refining.enlarge(pixels, 300, 320, hybrid._network(), resources=asked)
     assert (little.notes["overlap"], little.notes["exact"]) == (4, False)
+    assert f"an overlap of 4 pixels is less than the {need}" in caplog.text
     assert little.notes["seam"] < 1.3
     assert 0 < np.abs(little.pixels.astype(int) - exact.pixels).mean() < 1
     more = _by_refining.enlarge(pixels, 300, 320, hybrid._network(), resources=Resources(coarse_tile=64, overlap=need))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from imgedit.backends.protocols import Filled
 from imgedit.errors import BrokenPromise, UsageError
 from imgedit.jobs import Crop, Enlarged, Resources, Sampling, Synthesized
 from imgedit.ops.depth import to8, to16
+from imgedit.ops.seams import SEEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from imgedit.frame import LatentStats, Pixels, Plane, Region
     from imgedit.ops.regions import Points
     from imgedit.ops.strokes import Floats
+
+log = logging.getLogger("imgedit")
 
 _HINT = "this is a bug of the backend: choose another with --backend, and report it"
 
@@ -100,7 +104,7 @@ class _Upscaler(_Adapted):
         There what the backend sharpens or invents gives way to :func:`imgedit.backends.hint.plain`. *resources* are for
         backends that have the flag ``tiled``; they change what is taken, not what is made. *own*: options that not
         every backend has, by name. Raises UsageError where this one lacks one of them, BrokenPromise for a result of
-        another size or dtype than asked for.
+        another size or dtype than asked for. Warns where the seam score of tiles says that they can be seen.
         """
         self.check(own)
         tiled = getattr(self._backend, "tiled", False)
@@ -110,6 +114,12 @@ class _Upscaler(_Adapted):
         result = self._backend.upscale(pixels, rows, columns, sharpen=sharpen, **options)
         enlarged, notes = result if isinstance(result, Enlarged) else (result, {})
         self._same_kind(enlarged, (rows, columns, *pixels.shape[2:]), pixels.dtype)
+        if notes.get("seam", 1.0) > SEEN:
+            log.warning(
+                "lines between tiles may be seen: a seam score of %g, above %g; --coarse-tile or --overlap may be larger",
+                notes["seam"],
+                SEEN,
+            )
         bold = getattr(self._backend, "invents", True) or sharpen > 0
         if hint is not None and bold and any((part < 255).any() for part in spill.parts(hint)):
             enlarged = enlarged if enlarged.flags.writeable else enlarged.copy()

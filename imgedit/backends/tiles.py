@@ -7,6 +7,7 @@ do. Where they matter at any distance (attention, statistics of the whole), tile
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from abc import ABC, abstractmethod
@@ -32,6 +33,8 @@ Floats = NDArray[np.float32]
 #: (rows, columns) → (channels, rows, columns) float32, 0…1
 Read = Callable[[slice, slice], Floats]
 _HINT = "free some memory, give a larger --memory-target-gb, or a smaller picture"
+
+log = logging.getLogger("imgedit")
 
 _BUG = "this is a bug of the backend: choose another with --backend, and report it"
 
@@ -253,6 +256,13 @@ class Tiles(Parts):
         if missing != [(0, 0), (0, 0)]:
             values = np.pad(values, [(0, 0), *missing], mode="edge")
         return np.ascontiguousarray(values, np.float32)
+
+
+def warn_of(overlap: int, needed: int) -> None:
+    """Warn of an *overlap*, in pixels, that was asked for and is less than *needed* for tiles that equal the whole."""
+    log.warning(
+        "an overlap of %d pixels is less than the %d that matter: tiles are blended, not exact", overlap, needed
+    )
 
 
 def checked(network: Network, window: Floats) -> Floats:

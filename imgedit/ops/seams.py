@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 SEGMENT = 16
 #: lines this far from a seam, on both sides, say what the picture has of its own
 _BESIDE = tuple(range(4, 12))
+#: lines that score more can be seen
+SEEN = 1.5
 #: steps below this are of no account, as a share of full scale: rounding to 8 bits makes some
 _LEVEL = 0.25 / 255
 

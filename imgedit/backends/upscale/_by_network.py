@@ -13,7 +13,7 @@ from imgedit import spill
 from imgedit.backends import memory
 from imgedit.backends.hint import plain
 from imgedit.backends.reach import OVERLAPS, measure, probe_side
-from imgedit.backends.tiles import LARGEST, SMALLEST, Floats, Layout, Network, Read, Tiles
+from imgedit.backends.tiles import LARGEST, SMALLEST, Floats, Layout, Network, Read, Tiles, warn_of
 from imgedit.backends.upscale._sizes import check_larger
 from imgedit.errors import DataError
 from imgedit.jobs import Enlarged, Resources
@@ -117,6 +117,8 @@ class Runner:
         traits = self.traits()
         overlap = resources.overlap if resources.overlap is not None else traits.reach or OVERLAPS[-1]
         ramp = 0 if traits.reach is not None and overlap >= traits.reach else RAMP
+        if ramp and traits.reach is not None:
+            warn_of(overlap, traits.reach)
         memory.give_back(self.device)
         held = 0 if self.device.startswith("cuda") else spill.in_memory(target)
         kept = getattr(self.network, "kept", 0)

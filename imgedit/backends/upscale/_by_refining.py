@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from imgedit import spill
 from imgedit.backends import memory
-from imgedit.backends.tiles import SMALLEST, Floats, Parts, up
+from imgedit.backends.tiles import SMALLEST, Floats, Parts, up, warn_of
 from imgedit.jobs import Enlarged, Resources
 from imgedit.ops import seams
 from imgedit.ops.refine import TILE, Beyond, Network, Refined
@@ -76,6 +76,8 @@ def enlarge(
     refined = Refined(pixels, (rows, columns), network, sharpen, beyond, resources.overlap)
     overlap = refined.context if resources.overlap is None else resources.overlap
     exact = overlap >= refined.context
+    if not exact:
+        warn_of(overlap, refined.context)
     target = resources.memory_target_gb
     if target is not None:
         memory.give_back()
