@@ -116,7 +116,7 @@ class _Upscaler(_Adapted):
         self._same_kind(enlarged, (rows, columns, *pixels.shape[2:]), pixels.dtype)
         if notes.get("seam", 1.0) > SEEN:
             log.warning(
-                "lines between tiles may be seen: a seam score of %g, above %g; --coarse-tile or --overlap may be larger",
+                "tiles may be seen: their lines score %g, above %g; give a larger --coarse-tile or --overlap",
                 notes["seam"],
                 SEEN,
             )

@@ -260,9 +260,7 @@ class Tiles(Parts):
 
 def warn_of(overlap: int, needed: int) -> None:
     """Warn of an *overlap*, in pixels, that was asked for and is less than *needed* for tiles that equal the whole."""
-    log.warning(
-        "an overlap of %d pixels is less than the %d that matter: tiles are blended, not exact", overlap, needed
-    )
+    log.warning("an overlap of %d pixels is less than the %d that matter: tiles are only blended", overlap, needed)
 
 
 def checked(network: Network, window: Floats) -> Floats:

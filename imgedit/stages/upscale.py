@@ -73,11 +73,13 @@ def upscale(
     Where the plane ``hint`` says that pixels were invented, nothing more is: they are enlarged plainly, and what the
     backend would sharpen or invent is left out there, in proportion to the hint. Everything else stays as without it.
 
-    ``lanczos`` invents nothing, stays within the range of the pixels nearby and gives the input when reduced again: for
-    flat artwork, brand colours, measurements. ``hybrid`` refines it by a small network that ships with the package: for
+    ``lanczos`` invents nothing, stays within the range of the pixels nearby and at whole scales gives the input when
+    reduced again, to a level of 255; at other scales sharp edges allow no more than to come near. It is for flat
+    artwork, brand colours, measurements. ``hybrid`` refines it by a small network that ships with the package: for
     photographs, which come out sharper and nearer to the truth, at several times the time. ``ladder`` goes on from
     there by --faithful: detail is made stronger than is likely, and fine texture on even ground is borrowed from the
-    picture itself where it was photographed.
+    picture itself where it was photographed. Of clean photographs it makes most; noise and coarse JPEG it also makes
+    stronger, for which ``hybrid`` is the better choice.
 
     A network of another scale is applied as often as it takes, and its result reduced to the size that is asked for. It
     works in tiles, in as much memory as it may; where that runs out in spite of the plan, tiles are halved.
