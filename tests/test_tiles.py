@@ -207,6 +207,7 @@ def test_a_network_that_lies_about_its_scale_is_named() -> None:
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
         Exception("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer"),
         type("OutOfMemoryError", (RuntimeError,), {})("anything"),
     ],
@@ -236,6 +237,16 @@ def test_memory_is_measured() -> None:
     assert watch.taken > 64 << 20
     assert watch.peak == watch.before + watch.taken
     assert 0 < memory.available() < 1 << 50
+
+
+def test_where_no_thread_can_start_memory_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", fail)
+    with memory.Watch() as watch:
+        held = np.ones(8 << 20)
+    assert watch.taken >= held.nbytes // 2
 
 
 def test_what_is_left_is_the_least_of_what_everybody_leaves(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

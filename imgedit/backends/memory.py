@@ -27,10 +27,10 @@ KEPT_SHARE = 0.9
 #: seconds between two looks at the memory in use: at first, and at most
 _INTERVAL, _LONGEST = 0.001, 0.01
 _ROOT = Path("/")
-#: allocators say it in their own words: torch on the CPU, CUDA and its libraries, onnxruntime, C++
+#: allocators say it in their own words: torch on the CPU, CUDA and its libraries, onnxruntime, C++, and threads
 _WORDS = re.compile(
     r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|failed to allocate memory"
-    r"|bad_alloc|alloc_failed|std::length_error",
+    r"|bad_alloc|alloc_failed|std::length_error|can't start new thread",
     re.IGNORECASE,
 )
 
@@ -121,7 +121,8 @@ class Watch:
         else:
             self._ever = peak()
             self._thread = threading.Thread(target=self._look, daemon=True)
-            self._thread.start()
+            with contextlib.suppress(RuntimeError):  # no memory for a thread: what is in use at the end has to do
+                self._thread.start()
         return self
 
     def __exit__(
@@ -133,7 +134,8 @@ class Watch:
             self.peak = int(torch.cuda.max_memory_allocated(self.device))
             return
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self.peak = max(self.peak, resident())
         if peak() > self._ever:
             self.peak = max(self.peak, peak())
