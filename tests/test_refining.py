@@ -144,6 +144,24 @@ def test_a_lack_of_memory_changes_nothing(scale: float, fail: tuple[int, ...], w
     assert (made.pixels != whole.pixels).mean() < 1e-4
 
 
+@pytest.mark.parametrize("name", ["lanczos", "hybrid"])
+def test_threads_that_cannot_start_are_a_lack_of_memory(
+    name: str, threads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads(2)
+    pixels, backend = photo(40, 50), registry.backend("upscale", name)
+    expected = backend.upscale(pixels, 80, 100).pixels
+    monkeypatch.setattr("threading.Thread.start", fail)
+    with pytest.raises((OutOfMemory, MemoryError), match="thread"):
+        backend.upscale(pixels, 80, 100)
+    # one needs none
+    threads(1)
+    assert np.array_equal(backend.upscale(pixels, 80, 100).pixels, expected)
+
+
 def test_no_memory_at_all_is_said() -> None:
     with pytest.raises(OutOfMemory, match="even for a tile"):
         _by_refining.enlarge(photo(90, 90), 180, 180, Failing(*range(1, 99)))

@@ -137,7 +137,7 @@ class Parts(ABC):
                 for top, bottom in pairwise(self._tops):
                     for left, right in pairwise(self._lefts):
                         place = range(top, bottom), range(left, right)
-                        waiting.append((*place, pool.submit(self._region, *place)))
+                        waiting.append((*place, self._begun(pool, *place)))
                         if len(waiting) > self._workers:
                             yield oldest()
                 while waiting:
@@ -145,6 +145,14 @@ class Parts(ABC):
             finally:
                 for *_, future in waiting:
                     future.cancel()
+
+    def _begun(self, pool: ThreadPoolExecutor, rows: range, columns: range) -> Future[Floats]:
+        try:
+            return pool.submit(self._region, rows, columns)
+        except RuntimeError as error:
+            if not memory.is_lack(error):
+                raise
+            raise OutOfMemory(f"not enough memory for another thread: {error}", _HINT) from None
 
     def _one_by_one(self) -> Iterator[Finished]:
         scale, half = self.scale, self._half

@@ -239,8 +239,16 @@ def _each_tile(work: Callable[[range, range], None], pixels: NDArray[Any], tall:
     # once a large block has been freed, glibc keeps blocks up to its size for reuse rather than give them back to
     # the system at each tile: 1.6 times as fast
     np.empty(_KEPT, np.uint8)
+    if threads == 1:
+        for tile in _tiles(pixels, tall, broad):
+            work(*tile)
+        return
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda tile: work(*tile), _tiles(pixels, tall, broad)):
+        try:
+            done = pool.map(lambda tile: work(*tile), _tiles(pixels, tall, broad))
+        except RuntimeError as error:  # what the system says where it has no memory for a thread
+            raise MemoryError(str(error)) from None
+        for _ in done:
             pass
 
 
