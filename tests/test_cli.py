@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, picture
 from PIL import Image
 
-from imgedit import codec
+from imgedit import cli, codec
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -387,3 +387,19 @@ def test_a_closed_output_is_one_error(tmp_path: Path, photo: Path) -> None:
 def test_what_other_programs_taught_leads_to_the_way_here(command: str, hint: bytes, photo: Path, run: Run) -> None:
     result = run(*command.split())
     assert result.returncode == 2 and hint in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(MemoryError(), 75), (RuntimeError("can't start new thread"), 75), (RuntimeError("other"), 70)]
+)
+def test_what_says_that_memory_is_out(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.cli, "invoke", fail)
+    assert cli.main(["backends"]) == code
+    said = capsys.readouterr().err
+    assert said.count("error:") == said.count("hint:") == 1
+    assert ("Traceback" in said) == (code == 70)

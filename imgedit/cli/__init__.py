@@ -113,9 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
     except MemoryError:
-        talk.say("error", "out of memory")
-        talk.say("hint", "give smaller pictures, or free some memory")
-        return EXIT_MEMORY
+        return _out_of_memory()
     except OSError as error:
         from imgedit.errors import FileError
 
@@ -123,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         talk.error(wrapped)
         return wrapped.exit_code
     except Exception as error:
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):  # so the system says it of threads
+            return _out_of_memory()
         if isinstance(error, ImportError) and not (error.name or "").startswith("imgedit"):
             talk.say("error", f"a package is broken here: {error}")
             talk.say("hint", "pip install --force-reinstall 'imgedit[models]'")
@@ -133,6 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         talk.say("error", "this is a bug of imgedit, not of yours")
         talk.say("hint", "please report the lines above with the command that you typed")
         return EXIT_BUG
+
+
+def _out_of_memory() -> int:
+    talk.say("error", "out of memory")
+    talk.say("hint", "give smaller pictures, or free some memory")
+    return EXIT_MEMORY
 
 
 def _usage_hint(error: click.UsageError) -> str:
