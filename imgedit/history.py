@@ -131,8 +131,7 @@ def replay(steps: Sequence[Step], places: Places) -> Outcome:
     edit by another program or one with a file or a model that is not at hand, the steps after it are, from its kept
     result. Raises DataError that says what is missing, Unavailable where that is a model, a package or a device.
     """
-    last, why = _undoable(steps, places)
-    lacks: Unavailable | None = None
+    last, why, lacks = _undoable(steps, places)
     while True:
         if last + 1 == len(steps):
             hint = "replay a picture from before it" if steps[last].stage == EXTERNAL else _GIVE
@@ -154,7 +153,9 @@ def replay(steps: Sequence[Step], places: Places) -> Outcome:
 
 def _refused(error: DataError, lacks: Unavailable | None) -> ImgeditError:
     """Return *error*, or where something is not available here that, with what would help against it first."""
-    return error if lacks is None else Unavailable(error.message, f"{lacks.hint}; or {error.hint}")
+    if lacks is None:
+        return error
+    return Unavailable(error.message, "; or ".join(dict.fromkeys((lacks.hint, error.hint))))
 
 
 def _from(steps: Sequence[Step], places: Places, begin: int, frame: Frame, done: list[Step]) -> Outcome:
@@ -177,15 +178,16 @@ def _from(steps: Sequence[Step], places: Places, begin: int, frame: Frame, done:
     return Outcome(result, begin + 1, differs[0] if differs else None, _machine(pairs), models)
 
 
-def _undoable(steps: Sequence[Step], places: Places) -> tuple[int, str]:
-    """Return the number of the last step that cannot be done again, -1 for none, and why."""
-    last, why = -1, ""
+def _undoable(steps: Sequence[Step], places: Places) -> tuple[int, str, Unavailable | None]:
+    """Return the number of the last step that cannot be done again, -1 for none, why, and what of a model it lacks."""
+    last, why, lacks = -1, "", None
     for number, step in enumerate(steps):
         try:
             _params(step, places)
-        except DataError as error:
+        except (DataError, Unavailable) as error:
             last, why = number, f"step {number + 1} ({step.stage}): {error.message}"
-    return last, why
+            lacks = error if isinstance(error, Unavailable) else None
+    return last, why, lacks
 
 
 def _same(recorded: Step, done: Step) -> bool:
@@ -233,7 +235,7 @@ def _calls(steps: Sequence[Step], places: Places) -> list[tuple[int, Call]]:
             continue
         try:
             params = _params(step, places)
-        except DataError:  # lies before what is done
+        except (DataError, Unavailable):  # lies before what is done
             continue
         stage = registry.stage(step.stage)
         found.append((number, Call(stage, stage.check(params), step.id or step.stage)))
@@ -246,7 +248,10 @@ def _round(step: Step) -> int:
 
 
 def _params(step: Step, places: Places) -> dict[str, Any]:
-    """Return the options of a recorded step with its files found in *places*; DataError for what is not at hand."""
+    """Return the options of a recorded step with its files found in *places*.
+
+    Raises DataError for a picture or a file that is not at hand, Unavailable for a model that is not.
+    """
     if step.stage == EXTERNAL:
         raise DataError("an edit by another program", "start from its result: --from FILE")
     stage = registry.stage(step.stage)
@@ -267,7 +272,7 @@ def _value(param: Param, value: Any, places: Places) -> Any:
     path = places.find(param.kind, digest, name)
     if path is None:
         what = name or (f"a picture {digest[:19]}…" if digest else "a tone that was given by a program")
-        raise _absent(param, what)
+        raise DataError(_absent(param, what), _GIVE)
     return str(path.absolute())
 
 
@@ -275,12 +280,12 @@ def _model(param: Param, name: str, places: Places) -> str:
     """Return where a recorded model lies; an id, ``owner/name[@revision]``, as it is."""
     found = places.model(Path(name).name)
     if found is None and (name.partition("@")[0].count("/") != 1 or name.startswith(("/", ".", "~"))):
-        raise _absent(param, name)
+        raise Unavailable(_absent(param, name), _GIVE)
     return str(found or name)
 
 
-def _absent(param: Param, what: str) -> DataError:
-    return DataError(f"--{param.option} {what} is not at hand", _GIVE)
+def _absent(param: Param, what: str) -> str:
+    return f"--{param.option} {what} is not at hand"
 
 
 def _machine(pairs: Sequence[tuple[Step, Step]]) -> list[str]:

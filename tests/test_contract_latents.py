@@ -19,7 +19,7 @@ from imgedit import calibration, codec, registry
 from imgedit.backends.diffusion import _digests, _profile, _translation
 from imgedit.backends.diffusion._profile import Profile
 from imgedit.cli import main
-from imgedit.errors import DataError, FileError, GateFailed, ImgeditError, Unavailable, UsageError
+from imgedit.errors import DataError, FileError, GateFailed, Unavailable, UsageError
 from imgedit.jobs import Crop, Geometry, Sampling
 from imgedit.models import pulling
 from imgedit.ops import handoff, recenter, translate
@@ -347,8 +347,12 @@ def test_what_the_profile_said_of_crops_becomes_findings() -> None:
 def test_every_code_is_explained() -> None:
     for code in handoff.CODES:
         assert handoff.CODES[code].title in handoff.explain(code) and code in handoff.explain("")
-    with pytest.raises(UsageError, match="inpaint has no code"):
-        handoff.explain("IE101")
+    with pytest.raises(UsageError, match="inpaint has no code") as error:
+        handoff.explain("IL299")
+    assert "IL2" in error.value.hint
+    with pytest.raises(UsageError, match="inpaint has no code") as error:
+        handoff.explain("ie101")
+    assert error.value.hint == "imgedit preflight --explain ie101"
 
 
 # maps between encoders
@@ -742,7 +746,7 @@ def test_prompts_for_one_model_mean_the_same_to_another(
     assert _translation.read(path).source.model == "sd-inpaint" and str(small_models).encode() not in path.read_bytes()
     backend = registry.backend("diffusion", "diffusers")
     through = sampling(related, consistency=str(path), guidance_scale=9)
-    with pytest.raises(ImgeditError, match="the map needs the model that it leads from") as error:
+    with pytest.raises(Unavailable, match="the map needs the model that it leads from") as error:
         _translation.embed(backend, through, ["grass"])
     assert error.value.hint == "put sd-inpaint beside the map, or a link to it"
     (tmp_path / "sd-inpaint").symlink_to(small_models / "sd-inpaint")

@@ -444,10 +444,14 @@ def test_the_record_names_the_model_and_its_files(backend: Any, small_models: Pa
 
 
 def test_notes_say_how_it_was_made(backend: Any, small_models: Path) -> None:
-    notes = backend.synthesize(sampling(small_models, "sd", prompt="word " * 100), [crop(1)])[0].notes
+    given = sampling(small_models, "sd", prompt="word " * 100, negative_prompt="!" * 78)
+    notes = backend.synthesize(given, [crop(1)])[0].notes
     assert notes["evaluations"] == 6 and notes["batch"] == 1 and notes["dtype"] == "float32"
-    assert notes["tokens_cut"] > 0
+    # each ! is a token, and so are the beginning and the end
+    assert notes["tokens_cut"] > 0 and notes["negative_tokens_cut"] == 3
     json.dumps(notes)
+    notes = backend.synthesize(dataclasses.replace(given, prompt="!" * 75, negative_prompt=""), [crop(1)])[0].notes
+    assert "tokens_cut" not in notes and "negative_tokens_cut" not in notes
 
 
 # --- failures ---------------------------------------------------------------------------------------------

@@ -129,13 +129,13 @@ def test_a_path_in_a_record_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "else").mkdir()
     codec.write_file(original(), tmp_path / "else" / "secret.png")
     steps, secret = result.sidecar.steps, str(tmp_path / "else" / "secret.png")
-    for number, option, value in (
-        (3, "reference", secret),
-        (3, "reference", {"file": secret, "digest": "sha256:0"}),
-        (1, "backend", f"spandrel:{secret}"),
+    for number, option, value, error in (
+        (3, "reference", secret, DataError),
+        (3, "reference", {"file": secret, "digest": "sha256:0"}, DataError),
+        (1, "backend", f"spandrel:{secret}", Unavailable),
     ):
         forged = changed(steps, number, params={**steps[number].params, option: value})
-        with pytest.raises(DataError, match="not at hand"):
+        with pytest.raises(error, match="not at hand"):
             history.replay(forged, places(tmp_path / "x.png"))
 
 
@@ -156,7 +156,7 @@ def test_models_are_found_by_their_names_and_ids_stay(tmp_path: Path, monkeypatc
     for name in ("owner/name", "owner/name@main", "owner/name@refs/pr/1"):
         assert asked("model", name) == name
     for name in ("none", "..", "../outside", str(tmp_path / "outside"), "~", "a/b/c", ""):
-        with pytest.raises(DataError, match="not at hand"):
+        with pytest.raises(Unavailable, match="not at hand"):
             asked("model", name)
 
 
@@ -335,7 +335,7 @@ def test_a_replay_fetches_no_model(tmp_path: Path, run: Run, small_models: Path)
     (tmp_path / "one.png").unlink()
     (tmp_path / "one.png.json").unlink()
     # nothing answers there: whoever asked would say so
-    env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path / "cache")}
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": ""}
     verify = ("replay", "x.png", "--from", "photo.png", "--verify")
     refused = run(*verify, env=env)
     assert refused.returncode == 69 and b"imgedit models pull owner/name" in refused.stderr, refused.stderr

@@ -152,11 +152,10 @@ def test_a_mask_over_everything_needs_a_prompt(noise: Noise) -> None:
         assert (done.pixels == 255).all()
         assert [f.severity for f in done.sidecar.findings if f.code == "IE102"] == ["info"]
         for prompt in ("", "  "):
-            with pytest.raises(GateFailed):
-                Engine([engine.call("inpaint", prompt=prompt)]).run(frame)
-            with pytest.raises(UsageError) as error:
-                inpainted(frame, prompt=prompt)
-            assert "--prompt" in error.value.hint
+            for force in (False, True):  # which is no way out, and is not named as one
+                with pytest.raises(UsageError, match="covers everything") as error:
+                    inpainted(frame, prompt=prompt, force=force)
+                assert error.value.hint == "--prompt 'a meadow'"
 
 
 def test_what_preflight_refuses_is_refused_before_the_model_is_asked(noise: Noise) -> None:
@@ -212,6 +211,22 @@ def test_changes_since_the_last_latent_step_are_said_and_refused_when_strict(noi
     assert "IL203" in verdict.value.message
     again = inpainted(twice, guidance_scale=9, scheduler="ddpm")
     assert not [f for f in again.sidecar.findings if f.code.startswith("IL")]
+
+
+def test_a_prompt_that_the_model_does_not_read_to_its_end_is_said(
+    noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = with_mask(picture("rgb8", 64, 64))
+
+    def cut(sampling: Sampling, crops: Sequence[Crop]) -> list[Synthesized]:
+        return [Synthesized(crop.pixels.astype(np.float32) / 255, {"batch": 1, "tokens_cut": 5}) for crop in crops]
+
+    monkeypatch.setattr(noise, "synthesize", cut)
+    (found,) = (f for f in inpainted(frame).sidecar.findings if f.code == "IL222")
+    assert found.severity == "warning" and "the prompt is longer" in found.message and "5 of its" in found.message
+    with pytest.raises(GateFailed) as verdict:
+        inpainted(frame, strict=True)
+    assert "IL222" in verdict.value.message
 
 
 def test_files_lie_beside_the_pipeline_and_are_recorded_by_digest(noise: Noise, tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def test_a_chain_is_one_in_pipe_and_yaml(small_models: Path, tmp_path: Path, run
         same = run("replay", "yaml.png", "--verify", "--from", place)
         assert same.returncode == 0 and b"4 steps, the same pixels" in same.stdout, same.stderr
     lacking = run("replay", "yaml.png", "--verify")
-    assert lacking.returncode == 65 and b"--model sd-inpaint is not at hand" in lacking.stderr
+    assert lacking.returncode == 69 and b"--model sd-inpaint is not at hand" in lacking.stderr
+    assert lacking.stderr.count(b"hint: ") == 1
 
 
 PEAK = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from importlib import metadata
 
@@ -11,6 +12,20 @@ _AGAIN = "pip install --force-reinstall 'imgedit[models]'"
 #: torch 2.n goes with torchvision 0.(n + 15)
 _APART = 15
 _CPU = " --index-url https://download.pytorch.org/whl/cpu"
+
+
+@contextlib.contextmanager
+def importing(what: str) -> Iterator[None]:
+    """Turn what is raised where *what* is installed and cannot be imported into one error of ours: Unavailable.
+
+    transformers and diffusers import their parts when these are first named, and say so in errors of several kinds.
+    """
+    try:
+        yield
+    except (ImportError, RuntimeError) as error:
+        if not isinstance(error, ImportError) and "Failed to import" not in str(error):
+            raise
+        raise broken(error, what) from error
 
 
 def broken(error: BaseException, what: str) -> Unavailable:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from imgedit.errors import UsageError
 from imgedit.ops import codes
 from imgedit.ops.codes import Code
 
@@ -104,6 +105,14 @@ CODES: dict[str, Code] = {
         "A model that sees much more than it was made for repeats what it paints, as a second horizon or a second "
         "head, and takes time and memory with the square of the area. Up to one and a half times the size is usual.",
     ),
+    "IL222": Code(
+        "warning",
+        "a prompt that is too long",
+        "the {which} is longer than what the model reads: {cut} of its tokens, from the end, were left out",
+        "say it in fewer words, what matters first",
+        "A text encoder reads so many tokens, 77 for those of Stable Diffusion, two of which say where the prompt "
+        "begins and ends. A common word is one token, a rare one several. The step records how many were left out.",
+    ),
 }
 
 
@@ -118,6 +127,10 @@ class Noticed(NamedTuple):
 
 def explain(code: str) -> str:
     """Return the documentation of a code of a latent step, or the list of all for "". UsageError for an unknown one."""
+    if code.upper() in codes.CODES:  # inpaint says these too
+        raise UsageError(
+            f"inpaint has no code {code!r}: the check before it found that", f"imgedit preflight --explain {code}"
+        )
     return codes.explain(code, CODES, "inpaint")
 
 
@@ -211,6 +224,12 @@ def sized(resolution: int | None, native: int) -> list[Noticed]:
     if resolution is None or resolution <= WIDE * native:
         return []
     return [_noticed("IL221", now=resolution, times=resolution / native, native=native, most=int(WIDE * native))]
+
+
+def cut(positive: int, negative: int) -> list[Noticed]:
+    """Return what is to be said of prompts of which so many tokens, 0 for none, were left out."""
+    both = (("prompt", positive), ("negative prompt", negative))
+    return [_noticed("IL222", which=which, cut=count) for which, count in both if count > 0]
 
 
 def refusal(found: Iterable[Noticed]) -> tuple[str, str] | None:

@@ -20,8 +20,9 @@ MOST_STEPS = 1000
 MODEL = Model("stable-diffusion-v1-5/stable-diffusion-inpainting")
 #: share of the noise schedule unless told: all, and from a fill that is there already
 STRENGTH, STAGED_STRENGTH = 1.0, 0.6
-#: findings of preflight that say that there is too little to fill from: a prompt says what is to be there
-ENOUGH = ("IE102", "IE104")
+#: findings of preflight that say that there is too little to fill from: a prompt says what is to be there, and that
+#: one is wanted where nothing at all is left is said here
+WHOLE, LITTLE = "IE102", "IE104"
 #: context of a hole that the pixel fill of --staged is shown, pixels: as erase does
 FILL_MARGIN = 64
 #: crops of a picture that are asked for at once, so that memory does not grow with their number
@@ -68,7 +69,7 @@ def _explain(code: str) -> str:
     backend="diffusion:diffusers",
     also="fill:auto",
     guard="preflight",
-    spares=lambda params: ENOUGH if params["prompt"].strip() else (),
+    spares=lambda params: (WHOLE, LITTLE) if params["prompt"].strip() else (WHOLE,),
     latents=Expect(mean=0.5, std=1.0),
     explain=_explain,
 )
@@ -283,11 +284,12 @@ def _terms(
 
 
 def _measured(done: Frame, seen: Sequence[Mapping[str, Any]], sampling: Sampling) -> Frame:
-    """Return *done* with what its latents say of the profile; GateFailed where that is refused."""
+    """Return *done* with what its latents say of the profile, and of prompts cut off; GateFailed where refused."""
     from imgedit.ops import handoff
 
     latents = [found for one in seen if isinstance(found := one.get("latents"), Mapping)]
     measured = handoff.measured(latents, sampling.guidance_scale)
+    measured += handoff.cut(*(max(one.get(f"{which}tokens_cut", 0) for one in seen) for which in ("", "negative_")))
     done = _with_findings(done, measured)
     refusal = handoff.refusal(measured) if sampling.strict else None
     if refusal:

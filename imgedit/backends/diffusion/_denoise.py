@@ -81,6 +81,7 @@ def synthesize(
         **({"economy": list(model.economy)} if model.economy else {}),
         **({"spacing": schedule.spacing} if schedule.spacing else {}),
         **({"tokens_cut": said[0].cut} if said[0].cut else {}),
+        **({"negative_tokens_cut": said[1].cut} if said[1].cut else {}),
     }
     return [Synthesized(values, {**common, "latents": note}) for values, note in zip(pixels, notes)]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from imgedit import models
 from imgedit.errors import DataError, Unavailable
-from imgedit.models import hub, kinds, settings, weights
+from imgedit.models import hub, kinds, packages, settings, weights
 from imgedit.models.locating import Located
 
 SD, XL, OTHER = "sd", "xl", "other"
@@ -131,7 +131,8 @@ def _configs_of_file(located: Located) -> Path:
     beside = located.path.with_suffix("")
     if (beside / "model_index.json").is_file():
         return beside
-    from diffusers.loaders import single_file_utils
+    with packages.importing("diffusers"):
+        from diffusers.loaders import single_file_utils
 
     known: Any = single_file_utils.fetch_diffusers_config
     shapes = weights.header(located.path).shapes

@@ -244,13 +244,12 @@ def _said(layout: Layout) -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:
-        yield
+        with packages.importing("diffusers"):
+            yield
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         if is_lack(error):
             raise
         reason = " ".join(str(error).split())
-        if "Failed to import" in reason:  # said by the loaders of diffusers, of packages that do not fit each other
-            raise packages.broken(error, "diffusers") from error
         if "meta tensor" in reason:  # what no file gave weights to has none
             reason = "some of its tensors are missing"
         name = Path(layout.located.name).name

@@ -15,9 +15,9 @@ from imgedit.backends.diffusion._layout import Layout
 from imgedit.backends.diffusion._load import quiet
 from imgedit.backends.diffusion._memory import Plan
 from imgedit.backends.diffusion._schedule import TABLE, make
-from imgedit.errors import DataError, UsageError
+from imgedit.errors import DataError, Unavailable, UsageError
 from imgedit.jobs import Crop, Sampling, Synthesized
-from imgedit.models import hub, weights
+from imgedit.models import hub, packages, weights
 from imgedit.models.locating import NEVER
 from imgedit.ops.cells import to_cells
 from imgedit.ops.depth import to8
@@ -67,20 +67,26 @@ def refuse(sampling: Sampling) -> None:
 
 
 def load(layout: Layout, device: str, dtype: Any, plan: Plan) -> Running:
-    """Return the pipeline on *device*. Raises DataError where diffusers has none that fills holes with this model."""
+    """Return the pipeline on *device*.
+
+    Raises DataError where diffusers has none that fills holes with this model, Unavailable where that needs a package
+    that is not here.
+    """
     _refuse_programs(layout)
     quiet()
     import diffusers
 
     name = str(layout.index.get("_class_name", ""))
-    own = getattr(diffusers, name, None) if "Inpaint" in name or "Fill" in name else None
+    with packages.importing("diffusers"):
+        own = getattr(diffusers, name, None) if "Inpaint" in name or "Fill" in name else None
+        kind = own or diffusers.AutoPipelineForInpainting
     variants = {layout.located.variant(part) for part in layout.located.files}
     # newer pipelines call it dtype, and warn of the former name
     called = "dtype" if hasattr(diffusers.utils, "_resolve_dtype") else "torch_dtype"
     absent = [part for part, value in layout.index.items() if value == [None, None]]
     options = {called: dtype, **dict.fromkeys((*NEVER, *absent))}
     try:
-        pipeline = (own or diffusers.AutoPipelineForInpainting).from_pretrained(
+        pipeline = kind.from_pretrained(
             layout.located.path,
             use_safetensors=True,
             local_files_only=True,
@@ -94,8 +100,11 @@ def load(layout: Layout, device: str, dtype: Any, plan: Plan) -> Running:
                 f"diffusers has no pipeline that fills holes with a {name or 'model of this kind'}",
                 "imgedit models list shows models for inpaint",
             ) from error
-        if isinstance(error, (OSError, ValueError, KeyError, TypeError, ImportError)):
-            raise DataError(f"{layout.located.name:.80} could not be loaded: {reason:.200}", weights.AGAIN) from error
+        said = f"{layout.located.name:.80} could not be loaded: {reason:.200}"
+        if isinstance(error, ImportError):  # tokenizers of some families are in packages of their own
+            raise Unavailable(said, "install the package that it names, or take another --model") from error
+        if isinstance(error, (OSError, ValueError, KeyError, TypeError)):
+            raise DataError(said, weights.AGAIN) from error
         raise
     pipeline.set_progress_bar_config(disable=True)
     running = Running(layout, pipeline, device, pipeline.scheduler)

@@ -20,7 +20,7 @@ import numpy as np
 
 from imgedit import models
 from imgedit.backends.diffusion._profile import TextEncoder
-from imgedit.errors import DataError, FileError, ImgeditError
+from imgedit.errors import DataError, FileError, ImgeditError, Unavailable
 from imgedit.models import hub
 from imgedit.ops.translate import Map, Report
 from imgedit.strict_json import build, no_constant, plain
@@ -152,9 +152,12 @@ def embed(backend: Any, sampling: Sampling, prompts: Sequence[str]) -> list[NDAr
             models.locate(source.model, tasks=(), fetch=False)
         facts = backend.facts(source)
     except ImgeditError as error:
-        lost = not hub.looks_like_id(found) and not Path(found).exists()
-        hint = f"put {found} beside the map, or a link to it" if lost else error.hint
-        raise type(error)(f"the map needs the model that it leads from: {error.message}", hint) from error
+        if not hub.looks_like_id(found) and not Path(found).exists():
+            raise Unavailable(
+                f"the map needs the model that it leads from, {found!r:.80}, which is not here",
+                f"put {found:.80} beside the map, or a link to it",
+            ) from error
+        raise type(error)(f"the map needs the model that it leads from: {error.message}", error.hint) from error
     translation.source.refuse_others(facts, "from")
     return translation.apply(backend.embed(source, prompts))
 
