@@ -124,9 +124,10 @@ class Outcome:
     hint: str = ""
 
 
-def replay(steps: Sequence[Step], places: Places) -> Outcome:
+def replay(steps: Sequence[Step], places: Places, name: str = "") -> Outcome:
     """Do *steps* again on what they began with, found in *places* by its digest, and hold each result against them.
 
+    *name*: what that was called, for people: such a file is looked at first, as folders may hold thousands.
     The first picture's digest is what the first step says, or nothing is done. Where a step cannot be done again, an
     edit by another program or one with a file or a model that is not at hand, the steps after it are, from its kept
     result. Raises DataError that says what is missing, Unavailable where that is a model, a package or a device.
@@ -137,7 +138,7 @@ def replay(steps: Sequence[Step], places: Places) -> Outcome:
             hint = "replay a picture from before it" if steps[last].stage == EXTERNAL else _GIVE
             raise _refused(DataError(f"the last step cannot be done again: {why}", hint), lacks)
         try:
-            begin, frame = _beginning(steps, places, last, why)
+            begin, frame = _beginning(steps, places, last, why, name)
         except DataError as error:
             raise _refused(error, lacks) from None
         done: list[Step] = []
@@ -194,10 +195,10 @@ def _same(recorded: Step, done: Step) -> bool:
     return recorded.result == done.result and (recorded.mask is None or recorded.mask == done.mask)
 
 
-def _beginning(steps: Sequence[Step], places: Places, last: int, why: str) -> tuple[int, Frame]:
+def _beginning(steps: Sequence[Step], places: Places, last: int, why: str, name: str) -> tuple[int, Frame]:
     """Return the number of the first step that can be done, after *last*, and the frame that it begins with."""
     best: tuple[int, Frame] | None = None
-    for path, frame in places.pictures({steps[0].source, *(step.result for step in steps[:-1])}):
+    for path, frame in places.pictures({steps[0].source, *(step.result for step in steps[:-1])}, name):
         own = frame.sidecar.steps
         begin = len(own) if own == tuple(steps[: len(own)]) else None
         if begin == 0 and frame.digest != steps[0].source:

@@ -98,6 +98,26 @@ def test_the_digest_of_the_original_comes_first(tmp_path: Path) -> None:
     assert history.replay(result.sidecar.steps, places(folders=(tmp_path / "else",))).differs is None
 
 
+def test_what_is_called_as_the_original_was_is_looked_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = done(tmp_path)
+    (tmp_path / "many").mkdir()
+    for number in range(9):
+        Image.fromarray(picture("rgb8", 60, 80, seed=number + 1).pixels).save(tmp_path / "many" / f"{number}.png")
+    shutil.copy(tmp_path / "x.png", tmp_path / "many" / "x.png")
+    looked: list[str] = []
+    read = codec.read_file
+
+    def counted(path: Path, *rest: Any) -> Frame:
+        looked.append(path.name)
+        return read(path, *rest)
+
+    monkeypatch.setattr(codec, "read_file", counted)
+    assert history.replay(result.sidecar.steps, places(folders=(tmp_path / "many",)), "x.png").differs is None
+    assert looked == ["x.png"]
+    # a name that is wrong, or none, costs time alone
+    assert history.replay(result.sidecar.steps, places(folders=(tmp_path / "many",)), "0.png").differs is None
+
+
 def test_given_pictures_are_found_by_their_digests(tmp_path: Path) -> None:
     mask = np.zeros((60, 80), np.uint8)
     mask[10:30, 10:50] = 255

@@ -95,13 +95,13 @@ def _load(path: Path, name: str, size: int, changed: int) -> Network:
     except RuntimeError as error:  # of torchvision, which it imports
         raise packages.broken(error, "spandrel") from error
     _further()
-    state = canonicalize_state_dict(_state(path, name))
+    tensors = canonicalize_state_dict(state(path, name))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what its architectures use of other packages
-            descriptor = ModelLoader().load_from_state_dict(state)
+            descriptor = ModelLoader().load_from_state_dict(tensors)
     except UnsupportedModelError:
-        raise DataError(f"{name} holds no network that is known here{_extra(state)}", _KNOWN) from None
+        raise DataError(f"{name} holds no network that is known here{_extra(tensors)}", _KNOWN) from None
     except (RuntimeError, KeyError, ValueError, IndexError, AttributeError, TypeError, AssertionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
@@ -126,7 +126,7 @@ def _load(path: Path, name: str, size: int, changed: int) -> Network:
     )
 
 
-def _state(path: Path, name: str) -> Any:
+def state(path: Path, name: str) -> Any:
     """Return the tensors in a file by their names; no code in it is run."""
     import torch
 
@@ -137,7 +137,7 @@ def _state(path: Path, name: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of archives that hold a program: refused all the same
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = " ".join(str(error).split())
         if "TorchScript" in reason:
@@ -150,9 +150,9 @@ def _state(path: Path, name: str) -> Any:
             ) from None
         # of a file that ends where it begins torch says nothing
         raise DataError(f"{name} is damaged: {reason or 'it ends too early':.160}", weights.AGAIN) from None
-    if not isinstance(state, dict) or not state:
+    if not isinstance(found, dict) or not found:
         raise DataError(f"{name} holds no weights by name", _KNOWN)
-    return state
+    return found
 
 
 @cache

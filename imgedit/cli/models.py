@@ -115,6 +115,21 @@ def _remove(model: str, yes: bool, **options: Any) -> int:
     return 0
 
 
+def _convert(model: str, **options: Any) -> int:
+    """Write the weights of a model that come as pickles as .safetensors files beside them, and print their names.
+
+    MODEL is a file (.ckpt, .bin, .pt, .pth) or a folder in diffusers' layout. Pickles can run code when they are read:
+    nothing but weights is read here, and a file that holds more is refused. `inpaint` runs from .safetensors alone.
+    """
+    _configure(options)
+    from imgedit import registry
+    from imgedit.models.checking import folder_of
+
+    for path in registry.backend("diffusion", "diffusers").convert(folder_of(model)):
+        click.echo(path)
+    return 0
+
+
 _JSON = click.Option(["--json"], is_flag=True, help="Print one JSON object.")
 _MODEL = click.Argument(["model"], metavar="MODEL")
 _REVISION = click.Option(["--revision"], metavar="REVISION", help="A branch, tag or commit; recorded as the commit.")
@@ -122,7 +137,7 @@ _YES = click.Option(["--yes"], is_flag=True, help="Do not ask.")
 
 command = click.Group(
     "models",
-    help="""Fetch, list, check and remove models.
+    help="""Fetch, list, check, convert and remove models.
 
     A model is a Hub id (owner/name, or owner/name@revision), a folder in diffusers' layout, or a .safetensors file.
     Downloads lie in the Hub's own cache: --cache-dir, or HF_HUB_CACHE, or HF_HOME.""",
@@ -136,6 +151,7 @@ command = click.Group(
             help=_verify.__doc__,
             params=[click.Argument(["models"], nargs=-1, metavar="[MODEL]..."), _JSON, *model_options()],
         ),
+        click.Command("convert", callback=_convert, help=_convert.__doc__, params=[_MODEL, *model_options()]),
         click.Command("remove", callback=_remove, help=_remove.__doc__, params=[_MODEL, _YES, *model_options()]),
     ],
 )

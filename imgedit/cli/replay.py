@@ -53,7 +53,8 @@ def _replay(picture: str, **options: Any) -> int:
     given = [Path(name) for name in options["from_"]]
     folders = [*(p for p in given if p.is_dir()), *(Path(p) for p in options["keep"]), path.absolute().parent]
     places = history.Places([p for p in given if not p.is_dir()], folders, bounds)
-    outcome = history.replay(steps, places)
+    name = (result.sidecar.image.source if result.sidecar.image else None) or ""
+    outcome = history.replay(steps, places, name)
     if outcome.why and not options["quiet"]:
         _warn(outcome)
     if sink is not None:

@@ -14,9 +14,9 @@ log = logging.getLogger("imgedit")
 
 #: components of a pipeline that guard or describe it and that no picture here goes through
 NEVER = ("safety_checker", "feature_extractor", "image_encoder")
-_PLAIN = ("diffusion_pytorch_model", "model", "pytorch_model")
+#: what the weights of a component are called, before their variant and ending
+PLAIN = ("diffusion_pytorch_model", "model", "pytorch_model")
 SAFE = ".safetensors"
-_CONVERT = "a model with .safetensors files is needed: imgedit models list shows some"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def chosen(folder: Path) -> tuple[Path, ...]:
     """
     here = {path.name: path for path in hub.files(folder) if path.parent == folder and path.exists()}
     for variant in ("", ".fp16"):
-        for stem in _PLAIN:
+        for stem in PLAIN:
             one, index = f"{stem}{variant}{SAFE}", f"{stem}{SAFE}.index{variant}.json"
             if one in here:
                 return (here[one],)
@@ -163,7 +163,7 @@ def chosen(folder: Path) -> tuple[Path, ...]:
     pickles = [name for name in here if name.endswith(weights.PICKLES)]
     if pickles and not any(SAFE in name for name in here):
         file = weights.shown(folder / pickles[0])
-        raise DataError(f"{file} is a pickle, which can run code when it is read", _CONVERT)
+        raise _pickled(file, folder.parent)
     return ()
 
 
@@ -184,9 +184,16 @@ def _folder(name: str, folder: Path, revision: str | None) -> Located:
 
 def _single(name: str, file: Path, revision: str | None = None) -> Located:
     if file.suffix.lower() in weights.PICKLES:
-        raise DataError(f"{file.name} is a pickle, which can run code when it is read", _CONVERT)
+        raise _pickled(file.name, file)
     task = kinds.of_file(weights.header(file))
     return Located(name, file, True, revision, task, {"": (file,)})
+
+
+def _pickled(file: str, model: Path) -> DataError:
+    return DataError(
+        f"{file} is a pickle, which can run code when it is read",
+        f"have its weights written as .safetensors: imgedit models convert {model}; or see imgedit models list",
+    )
 
 
 def _checked(found: Located, tasks: tuple[str, ...]) -> Located:

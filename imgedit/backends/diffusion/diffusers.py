@@ -161,6 +161,12 @@ class Diffusers:
             "scheduler": scheduler.get("_class_name", ""),
         }
 
+    def convert(self, path: Path) -> list[Path]:
+        """Return the safetensors files that were written from pickles: see ``_convert.convert``."""
+        from imgedit.backends.diffusion import _convert
+
+        return _convert.convert(path)
+
     def _run(self, sampling: Sampling, crops: Sequence[Crop]) -> list[Synthesized]:
         layout = _layout.read(sampling.model)
         if layout.family == _layout.OTHER:

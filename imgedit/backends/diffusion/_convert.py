@@ -1,0 +1,76 @@
+"""Weights out of pickles, into safetensors files beside them: what else a pickle holds is refused, and never run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imgedit.backends import networks
+from imgedit.errors import DataError, FileError, UsageError
+from imgedit.models import hub, locating, weights
+
+
+def convert(path: Path) -> list[Path]:
+    """Return the safetensors files that were written beside the pickles in *path*, a file or the folder of a model.
+
+    Of a folder, what a model is loaded from; what is there as safetensors already stays as it is. Each file is written
+    whole or not at all. Raises UsageError where there is nothing to convert, DataError for a pickle that is damaged,
+    holds more than weights, or none, FileError where one cannot be read or written.
+    """
+    wanted = _of_folder(path) if path.is_dir() else {path: path.with_suffix(locating.SAFE)}
+    if not path.is_dir() and path.suffix.lower() not in weights.PICKLES:
+        raise UsageError(
+            f"{path.name} is not called like a pickle: {', '.join(weights.PICKLES)}", "give a file or folder that is"
+        )
+    wanted = {pickled: safe for pickled, safe in wanted.items() if not safe.exists()}
+    if not wanted:
+        raise UsageError(f"{path.name} needs nothing converted", f"see what is there: imgedit models verify {path}")
+    for pickled, safe in wanted.items():
+        _write(_tensors(pickled), safe)
+    return list(wanted.values())
+
+
+def _of_folder(folder: Path) -> dict[Path, Path]:
+    """Return pickle → what its safetensors are to be called, of the parts that a pipeline is loaded from."""
+    found = {}
+    for file in hub.files(folder):
+        stem, _, variant = file.stem.partition(".")
+        used = file.parent.parent == folder and file.parent.name not in locating.NEVER
+        if used and file.suffix.lower() in weights.PICKLES and stem in locating.PLAIN and variant in ("", "fp16"):
+            # transformers looks for its weights by another name than for its pickles
+            name = "model" if stem == "pytorch_model" else stem
+            found[file] = file.with_name(f"{name}{'.' if variant else ''}{variant}{locating.SAFE}")
+    return found
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    import torch
+
+    try:
+        with file.open("rb"):  # says why in words where it cannot be read
+            pass
+    except OSError as error:
+        raise FileError(f"{weights.shown(file)}: {error.strerror}", "check the rights of the file") from None
+    state = networks.state(file, weights.shown(file))
+    # files of a training hold the weights beside its own state
+    inner = state.get("state_dict", state)
+    named = inner.items() if isinstance(inner, Mapping) else ()
+    tensors = {str(name): value for name, value in named if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise DataError(f"{weights.shown(file)} holds no weights by name", "imgedit models list shows models")
+    # a safetensors file has no two names for one memory
+    return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+
+
+def _write(tensors: Mapping[str, Any], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".converting-") as folder:
+            whole = Path(folder) / path.name
+            save_file(dict(tensors), whole, metadata={"format": "pt"})
+            whole.replace(path)
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}", "make room, and check the rights of the folder") from None

@@ -1,0 +1,131 @@
+"""Pickles become safetensors: the very weights, nothing run, nothing left behind where one is refused."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import picture, with_mask
+
+from imgedit import codec, registry
+from imgedit.errors import DataError, FileError, UsageError
+from imgedit.models import locate
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+Run = Callable[..., Any]
+#: part → its weights as safetensors, and as the pickle that older releases wrote
+PARTS = {
+    "unet": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
+    "vae": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.bin"),
+    "text_encoder": ("model.safetensors", "pytorch_model.bin"),
+}
+
+
+def convert(path: Path) -> list[Path]:
+    found: list[Path] = registry.backend("diffusion", "diffusers").convert(path)
+    return found
+
+
+@pytest.fixture
+def pickled(small_models: Path, tmp_path: Path) -> Path:
+    """A model all of whose weights are pickles."""
+    from safetensors.torch import load_file
+
+    shutil.copytree(small_models / "sd-inpaint", tmp_path / "old")
+    for part, (safe, old) in PARTS.items():
+        file = tmp_path / "old" / part / safe
+        torch.save(load_file(file), file.with_name(old))
+        file.unlink()
+    # what no pipeline is loaded from
+    (tmp_path / "old" / "unet" / "optimizer.bin").write_bytes(b"state of a training")
+    (tmp_path / "old" / "safety_checker").mkdir()
+    (tmp_path / "old" / "safety_checker" / "pytorch_model.bin").write_bytes(b"never read")
+    return tmp_path / "old"
+
+
+def test_a_folder_of_pickles_runs_once_it_is_converted(
+    pickled: Path, small_models: Path, run: Run, tmp_path: Path
+) -> None:
+    codec.write_file(with_mask(picture("rgb8", 64, 64)), tmp_path / "in.png")
+    inpaint = ["inpaint", "in.png", "--prompt", "x", "--steps", 1, "--model"]
+    refused = run(*inpaint, "old", "-o", "no.png")
+    assert refused.returncode == 65 and b"is a pickle" in refused.stderr
+    assert b"imgedit models convert old;" in refused.stderr
+    done = run("models", "convert", "old")
+    assert done.returncode == 0, done.stderr
+    names = sorted(Path(line).relative_to("old").as_posix() for line in done.stdout.decode().splitlines())
+    assert names == [
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+    ]
+    assert not [path for path in pickled.rglob("*") if "converting" in path.name]
+    for model, out in (("old", "one.png"), (small_models / "sd-inpaint", "two.png")):
+        done = run(*inpaint, model, "-o", out)
+        assert done.returncode == 0, done.stderr
+    one, two = (codec.read_file(tmp_path / name, codec.Limits()) for name in ("one.png", "two.png"))
+    assert one.digest == two.digest
+    again = run("models", "convert", "old")
+    assert again.returncode == 2 and b"needs nothing converted" in again.stderr
+
+
+def test_a_checkpoint_gives_its_weights_and_leaves_the_rest(small_models: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    whole = load_file(small_models / "sd.safetensors")
+    first = next(iter(whole))
+    shared = {**whole, "the.same.memory": whole[first]}
+    for content in ({"state_dict": shared, "epoch": 3, "global_step": 100}, shared):
+        torch.save(content, tmp_path / "old.ckpt")
+        (written,) = convert(tmp_path / "old.ckpt")
+        assert written == tmp_path / "old.safetensors" and locate(str(written)).task == "text-to-image"
+        found = load_file(written)
+        assert found.keys() == shared.keys()
+        assert all(np.array_equal(found[name].numpy(), value.numpy()) for name, value in shared.items())
+        written.unlink()
+
+
+class _Runs:
+    """What a pickle can hold: a call that is made when it is read."""
+
+    def __init__(self, told: Path) -> None:
+        self.told = told
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.told,))
+
+
+def test_what_is_more_than_weights_is_refused_and_not_run(pickled: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    evil = pickle.dumps({"state_dict": _Runs(told)})
+    (tmp_path / "evil.ckpt").write_bytes(evil)
+    with pytest.raises(DataError, match="could run code"):
+        convert(tmp_path / "evil.ckpt")
+    (pickled / "unet" / "diffusion_pytorch_model.bin").write_bytes(evil)
+    with pytest.raises(DataError, match=r"old/unet/diffusion_pytorch_model\.bin holds more than weights"):
+        convert(pickled)
+    assert not told.exists() and not (pickled / "unet" / "diffusion_pytorch_model.safetensors").exists()
+    assert not list(tmp_path.glob("*.safetensors"))
+    pickle.loads(evil)
+    assert told.exists(), "it does run where it is let"
+
+
+def test_what_cannot_be_converted_is_said(small_models: Path, tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "none.ckpt")
+    with pytest.raises(DataError, match="no weights by name"):
+        convert(tmp_path / "none.ckpt")
+    for path in (small_models / "sd", small_models / "sd.safetensors"):
+        with pytest.raises(UsageError):
+            convert(path)
+    (tmp_path / "short.ckpt").write_bytes((tmp_path / "none.ckpt").read_bytes()[:-50])
+    with pytest.raises(DataError, match="damaged"):
+        convert(tmp_path / "short.ckpt")
+    with pytest.raises(FileError):
+        convert(tmp_path / "absent.ckpt")
