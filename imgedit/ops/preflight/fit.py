@@ -169,8 +169,7 @@ class _Turned(NamedTuple):
 
 
 def _level(view: View, covered: Flags) -> _Turned:
-    points = np.argwhere(view.inside)[:, ::-1].astype(np.float32)
-    (cx, cy), (width, height), angle = cv2.minAreaRect(points)
+    (cx, cy), (width, height), angle = cv2.minAreaRect(_ends(view.inside))
     if width < height:
         width, height, angle = height, width, angle + 90
     _, _, w, h = cv2.boundingRect(view.inside)
@@ -184,6 +183,13 @@ def _level(view: View, covered: Flags) -> _Turned:
         return np.asarray(cv2.warpAffine(values, matrix, size, flags=cv2.INTER_NEAREST))
 
     return _Turned(turn(covered.view(np.uint8)) > 0, turn(view.inside), turn(view.away))
+
+
+def _ends(inside: Plane) -> Map:
+    """Return (n, 2) of (x, y): the first and the last pixel above 0 of each row, which have the hull of all."""
+    rows = np.flatnonzero(inside.any(axis=1))
+    first, last = inside[rows].argmax(axis=1), inside.shape[1] - 1 - inside[rows, ::-1].argmax(axis=1)
+    return np.concatenate([np.stack([first, rows], axis=1), np.stack([last, rows], axis=1)]).astype(np.float32)
 
 
 def _left(view: View, covered: Flags) -> tuple[float, str]:

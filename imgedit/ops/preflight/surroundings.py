@@ -187,39 +187,36 @@ def _paired(places: Map, colours: Map, gradients: Map, reach: int, width: float)
     means = (sums[reach:] - sums[:-reach]) / reach
     steps = means[reach : reach + count] - means[:count]
     strength = np.linalg.norm(steps, axis=1) / 3**0.5
-    ends = _peaks(strength, reach)
-    tensors = {end: _tensor(gradients, end) for end in ends}
-    best = 0.0
-    for k, one in enumerate(ends):
-        for other in ends[:k]:
-            line = places[other] - places[one]
-            length = float(np.linalg.norm(line))
-            product = float(np.linalg.norm(steps[one]) * np.linalg.norm(steps[other]))
-            # along the rim, what goes up where an edge enters goes down where it leaves
-            alike = -float(steps[one] @ steps[other]) / max(product, 1e-6)
-            if length < FAR * width + 10 or alike < ALIKE:
-                continue
-            line /= length
-            straight = 1.0
-            for end in (one, other):
-                tensor = tensors[end]
-                straight *= 1 - float(line @ tensor @ line) / max(float(np.trace(tensor)), 1e-6)
-            if straight > STRAIGHT:
-                best = max(best, min(strength[one], strength[other]) * alike * straight**0.5)
-    return best
+    ends = np.array(_peaks(strength, reach))
+    tensors = np.stack([_tensor(gradients, end) for end in ends])
+    first, second = np.tril_indices(len(ends), -1)
+    one, other = ends[first], ends[second]
+    lines = places[other] - places[one]
+    lengths = np.maximum(np.linalg.norm(lines, axis=1), 1e-6)
+    lines /= lengths[:, None]
+    sizes = np.linalg.norm(steps, axis=1)
+    # along the rim, what goes up where an edge enters goes down where it leaves
+    alike = -(steps[one] * steps[other]).sum(axis=1) / np.maximum(sizes[one] * sizes[other], 1e-6)
+    straight = _across(lines, tensors[first]) * _across(lines, tensors[second])
+    paired = (lengths >= FAR * width + 10) & (alike >= ALIKE) & (straight > STRAIGHT)
+    found = np.minimum(strength[one], strength[other])[paired] * alike[paired] * straight[paired] ** 0.5
+    return float(found.max(initial=0))
+
+
+def _across(lines: Map, tensors: Map) -> Map:
+    """Return which share of the energy of each structure tensor (n, 2, 2) lies across its line (n, 2), of length 1."""
+    along = np.einsum("ni,nij,nj->n", lines, tensors, lines)
+    return np.asarray(1 - along / np.maximum(np.trace(tensors, axis1=1, axis2=2), 1e-6))
 
 
 def _peaks(strength: NDArray[Any], reach: int) -> list[int]:
     """Return the places of the largest values on a closed line, more than *reach* apart, at most ENDS."""
-    count = len(strength)
-    free = np.ones(count, bool)
+    left = strength.copy()
     found: list[int] = []
-    for place in np.argsort(-strength):
-        if free[place]:
-            found.append(int(place))
-            free[np.arange(place - reach, place + reach + 1) % count] = False
-            if len(found) == ENDS:
-                break
+    while len(found) < ENDS and left.max() >= 0:
+        place = int(left.argmax())
+        found.append(place)
+        left[np.arange(place - reach, place + reach + 1) % len(left)] = -1
     return found
 
 
