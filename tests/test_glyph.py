@@ -1,8 +1,6 @@
-"""Strokes found by colour and by edges, what belongs to them, and overlays over the whole picture."""
+"""Strokes found by colour and by edges, and what belongs to them."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +9,7 @@ import sample
 from numpy.typing import NDArray
 
 from imgedit.frame import Frame, Region
-from imgedit.ops import glyph, inks, masks, overlay, rims, watermark
+from imgedit.ops import glyph, inks, masks, overlay, rims
 from imgedit.ops.overlay import Overlay
 from imgedit.stages.mask import mask
 
@@ -146,71 +144,6 @@ def test_a_logo_is_taken_whole() -> None:
     assert "polygons" not in result.notes
 
 
-# --- watermarks ------------------------------------------------------------------------------------------
-
-
-def tiled(clean: Plane, opacity: float) -> tuple[Plane, Plane]:
-    """Return *clean* with white slanted text all over, and its coverage."""
-    layer = np.zeros(clean.shape[:2], np.uint8)
-    for row in range(30, clean.shape[0], 70):
-        for column in range(10, clean.shape[1] - 120, 150):
-            cv2.putText(layer, "SAMPLE", (column, row), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 255, 5, cv2.LINE_AA)
-    share = layer[..., None] / 255 * opacity
-    return np.rint(clean * (1 - share) + 255 * share).astype(np.uint8), layer
-
-
-@pytest.mark.parametrize("opacity", [0.3, 0.5])
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_a_watermark_is_found_without_any_region(opacity: float, kind: Any) -> None:
-    stamped, truth = tiled(ground(300, 500, texture=2), opacity)
-    frame = Frame(stamped if kind == np.uint8 else stamped.astype(np.uint16) * 257)
-    result = mask(frame, shape="watermark", dilate=1)
-    note = result.notes["watermark"]
-    assert note["found"] and note["opacity"] == pytest.approx(opacity, abs=0.04)
-    assert note["colour"] == [frame.full_scale] * 3
-    assert result.mask is not None and (result.mask[truth > 127] > 0).mean() > 0.93
-    assert likeness(result.mask, truth) > 0.8
-
-
-def test_from_one_region_the_others_are_found() -> None:
-    stamped, truth = tiled(ground(300, 500, texture=4), 0.35)
-    first = truth.copy()
-    first[:, 150:] = first[60:] = 0
-    found = watermark.find(stamped, [box(first)])
-    assert found.overlay is not None and found.overlay.opacity == pytest.approx(0.35, abs=0.05)
-    assert (masks.dilate(found.mask, 1)[truth > 127] > 0).mean() > 0.85
-
-
-def test_where_no_ground_tells_nothing_is_alike() -> None:
-    # white ground says nothing of a white overlay
-    soft = np.zeros((60, 80), np.float32)
-    soft[20:30, 20:26] = soft[20:30, 50:56] = 1
-    inside = masks.empty(60, 80)
-    inside[15:35, 15:35] = 255
-    kept = watermark._alike(np.full((60, 80, 3), 250, np.uint8), soft, Overlay(WHITE, 0.4), inside)
-    assert kept[20:30, 20:26].all() and kept.sum() == 255 * 10 * 6
-
-
-@pytest.mark.parametrize("name", ["", "brick", "camera", "retina"])
-def test_where_there_is_no_watermark_the_picture_is_not_masked(name: str) -> None:
-    photos = sample.photos([name]) if name else {"": ground(300, 400)}
-    if not photos:
-        pytest.skip(f"{name} is not installed here")
-    result = mask(Frame(np.ascontiguousarray(photos[name][:400, :400])), shape="watermark")
-    assert result.mask is not None and not result.mask.any()
-    assert not result.notes["watermark"]["found"] and result.notes["watermark"]["why"]
-
-
-def test_without_a_watermark_the_regions_are_taken() -> None:
-    frame = Frame(np.full((60, 80, 3), 90, np.uint8)).with_sidecar(
-        regions=(Region(((10.0, 10.0), (60.0, 10.0), (60.0, 30.0), (10.0, 30.0))),)
-    )
-    result, usual = mask(frame, shape="watermark"), mask(frame)
-    assert result.mask is not None and usual.mask is not None
-    np.testing.assert_array_equal(result.mask, usual.mask)
-    assert not result.notes["watermark"]["found"]
-
-
 @pytest.mark.parametrize("seed", [1, 3])
 def test_large_letters_are_masked_with_their_glow(seed: int) -> None:
     photo = sample.photos(["coins"])["coins"]
@@ -225,13 +158,3 @@ def test_large_letters_are_masked_with_their_glow(seed: int) -> None:
     # without the growth for large letters a tenth is left out
     assert np.count_nonzero((drawn > 8) & (mask == 0)) <= 0.04 * np.count_nonzero(drawn > 8)
     assert np.count_nonzero(mask) < 2.5 * np.count_nonzero(drawn > 8)
-
-
-def test_a_watermark_does_not_spread_along_the_joints_of_a_wall() -> None:
-    photo = sample.photos(["brick"])["brick"]
-    given, drawn = sample.stamp(photo, kind="watermark", seed=2)
-    points = np.argwhere(drawn > 128)[:, ::-1].astype(np.float32)
-    found = watermark.find(given, [cv2.boxPoints(cv2.minAreaRect(points)).astype(np.float64)])
-    away = masks.dilate(drawn, 4) == 0
-    assert (found.mask[drawn > 128] > 0).mean() > 0.85
-    assert (found.mask[away] > 0).mean() < 0.03

@@ -66,12 +66,15 @@ class Fitted(NamedTuple):
     why: str
 
 
-def fit(pixels: NDArray[Any], polygon: regions.Points, finder: Finder | None = None) -> Fitted:
+def fit(
+    pixels: NDArray[Any], polygon: regions.Points, finder: Finder | None = None, known: Plane | None = None
+) -> Fitted:
     """Return the strokes of the text in a convex *polygon* of (rows, columns, 3) uint8 or uint16 *pixels*.
 
     Light, dark, coloured and semi-transparent letters, with outline and shadow. Where *finder* is sure they are its
-    strokes; without it, or where it is not, what colours and edges tell. Where they cannot be told from their ground,
-    *why* says so and the mask is empty: then the polygon itself is the better mask.
+    strokes; without it, or where it is not, those of *known*, (rows, columns) uint8 of the picture, if it has any
+    there, else what colours and edges tell. Where they cannot be told from their ground, *why* says so and the mask is
+    empty: then the polygon itself is the better mask.
     """
     rows, columns = pixels.shape[:2]
     height = regions.line(polygon)[1]
@@ -88,6 +91,9 @@ def fit(pixels: NDArray[Any], polygon: regions.Points, finder: Finder | None = N
     if not inside.any():
         return Fitted((x, y, width, tall), np.zeros((tall, width), np.uint8), "it holds no pixel")
     learned = _learned(crop, inside, local, finder) if finder else None
+    there = None if known is None else known[y : y + tall, x : x + width]
+    if not learned and there is not None and there.any():
+        return Fitted((x, y, width, tall), there, "")
     if learned:
         (strokes, fading), why = learned, ""
     else:
@@ -115,9 +121,15 @@ def _learned(crop: Plane, inside: Plane, local: regions.Points, finder: Finder) 
     return found, 0.5 * (regions.line(box.astype(np.float64))[1] / HEIGHT - 1)
 
 
-def draw(mask: Plane, pixels: NDArray[Any], polygon: regions.Points, finder: Finder | None = None) -> str:
+def draw(
+    mask: Plane,
+    pixels: NDArray[Any],
+    polygon: regions.Points,
+    finder: Finder | None = None,
+    known: Plane | None = None,
+) -> str:
     """Set the strokes in a convex *polygon* to 255, in place; where none are sure, all of it: then return why."""
-    fitted = fit(pixels, polygon, finder)
+    fitted = fit(pixels, polygon, finder, known)
     if fitted.why:
         masks.draw_covering(mask, polygon)
     else:

@@ -36,14 +36,29 @@ CONSTANT_TEXT, TRUE_TEXT = 0.3, 0.4
 ALIKE, EVEN = 0.2, 0.35
 #: fewer comparisons than these are no evidence: of a picture, of a stroke
 ENOUGH, FEW = 300, 25
-#: a stroke elsewhere is as long as this many heights of the known text: joints of a wall run on
-LETTERS = (0.25, 2.0)
+#: a stroke elsewhere is as long as this many heights of the known text, and at most so thick: joints of a wall run on,
+#: and patches of ground are no letters
+LETTERS, THICK = (0.25, 2.0), 0.3
+#: known text stands again where it correlates by this with the fine detail, whose deviation is taken in a window of
+#: this deviation and is this much at least, levels
+AGAIN, FINE, CALM = 0.2, 10.0, 4.0
+#: and where its outlines show these shares of the opacity that half of them show at its own place, which is this share
+#: of the overlay's at least: a quarter of them at least the first, half the second, and half at most the third
+QUARTER, HALF, MOST_SHOWN, OWN = 0.35, 0.55, 1.5, 0.4
+#: in so many pixels at least, with lines of about this height: thin strokes are lost where they are reduced further
+SHOWN, CLOSER = 100, 48.0
+#: texts that are looked for, largest first, and places that are looked at for each
+TEXTS, PLACES = 4, 64
 
 
 class Veil(NamedTuple):
-    """*mask*: (rows, columns), 255 on strokes; *overlay*: what they are of; *why*: where there is none, why not."""
+    """*mask*: (rows, columns), 255 on strokes; *elsewhere*: on those that meet none of the known text.
+
+    *overlay*: what they are of; *why*: where there is none, why not.
+    """
 
     mask: Plane
+    elsewhere: Plane
     overlay: Overlay | None
     why: str
 
@@ -63,7 +78,7 @@ def find(pixels: NDArray[Any], polygons: Sequence[regions.Points]) -> Veil:
     where nothing convinces.
     """
     rows, columns = pixels.shape[:2]
-    small = _reduced(pixels, polygons)
+    small = _reduced(pixels, polygons, HEIGHT)
     scale = (small.shape[1] / columns, small.shape[0] / rows)
     inside = np.zeros(small.shape[:2], np.uint8)
     for polygon in polygons:
@@ -75,19 +90,104 @@ def find(pixels: NDArray[Any], polygons: Sequence[regions.Points]) -> Veil:
     assumed = tried[first]
     found, why = _believed(small, cuts[first].soft, assumed, bool(inside.any()))
     if found is None:
-        return Veil(masks.empty(rows, columns), None, why)
+        return Veil(masks.empty(rows, columns), masks.empty(rows, columns), None, why)
     soft = overlay.cut(small, overlay.possible(small, found), [found], rounds=PARTED, channels=True)[0].soft
     strokes = _alike(small, soft, found, inside)
+    planes = [strokes, _apart(strokes, inside)]
     if strokes.shape != (rows, columns):
-        strokes = np.asarray(cv2.resize(strokes, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8)
-    return Veil(masks.threshold(strokes, 128), found, "")
+        planes = [np.asarray(cv2.resize(p, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8) for p in planes]
+    return Veil(*(masks.threshold(plane, 128) for plane in planes), found, "")
 
 
-def _reduced(pixels: NDArray[Any], polygons: Sequence[regions.Points]) -> Plane:
+def copies(pixels: NDArray[Any], strokes: Plane, polygons: Sequence[regions.Points], one: Overlay) -> tuple[Plane, int]:
+    """Return further copies of known text, (rows, columns), 255 on their strokes, and how many there are.
+
+    *strokes*: (rows, columns) of (rows, columns, 3) *pixels*, 255 on those in the *polygons*. A copy has the same size
+    and slant, is of the same overlay *one*, and may be cut by the border of the picture.
+    """
+    rows, columns = strokes.shape
+    small = _reduced(pixels, polygons, CLOSER)
+    size = (small.shape[1], small.shape[0])
+    known = cv2.resize(strokes, size, interpolation=cv2.INTER_AREA) > 127
+    detail = _detail(small, one)
+    found, count = np.zeros(known.shape, np.uint8), 0
+    for polygon in sorted(polygons, key=lambda each: -regions.area(each))[:TEXTS]:
+        inside = np.zeros(known.shape, np.uint8)
+        masks.draw(inside, polygon * (size[0] / columns, size[1] / rows))
+        own = ((inside > 0) & known).view(np.uint8)
+        left, top, wide, tall = cv2.boundingRect(own)
+        text = own[top : top + tall, left : left + wide]
+        wanted = _shown(small, text, left, top, one)[1]
+        # not of this overlay, or a copy itself
+        if wanted < OWN * one.opacity or np.count_nonzero(found & own) > 0.5 * np.count_nonzero(own):
+            continue
+        for x, y in _places(detail, text):
+            there, here = _overlap(text, x, y, known.shape)
+            if (known[here] & (text[there] > 0)).any():
+                continue
+            low, middle = _shown(small, text, x, y, one)
+            if low >= QUARTER * wanted and HALF * wanted <= middle <= MOST_SHOWN * wanted:
+                found[here] |= text[there]
+                count += 1
+    plane = cv2.resize(found * np.uint8(255), (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return masks.threshold(np.asarray(plane, np.uint8), 128), count
+
+
+def _detail(small: Plane, one: Overlay) -> NDArray[np.float32]:
+    """Return the fine detail of (rows, columns, 3) *small* with its contrast made even, up where *one* is."""
+    grey: NDArray[np.float32] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), FINE)
+    even = fine / (np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), FINE)) + np.float32(CALM))
+    return np.asarray(even if one.colour[0] > 127 else -even, np.float32)
+
+
+def _places(detail: NDArray[np.float32], text: Plane) -> Sequence[tuple[int, int]]:
+    """Return where (left, top) the detail looks like *text*, best first, half of it beyond the border at most."""
+    rows, columns = text.shape
+    half = (rows // 2, columns // 2)
+    padded = cv2.copyMakeBorder(detail, half[0], half[0], half[1], half[1], cv2.BORDER_REFLECT)
+    if padded.shape[0] < rows or padded.shape[1] < columns or not text.any():
+        return []
+    field = cv2.matchTemplate(padded, text.astype(np.float32), cv2.TM_CCOEFF_NORMED)
+    places = []
+    for _ in range(PLACES):
+        _, best, _, (x, y) = cv2.minMaxLoc(field)
+        if best < AGAIN:
+            break
+        places.append((x - half[1], y - half[0]))
+        field[max(0, y - half[0]) : y + half[0] + 1, max(0, x - half[1]) : x + half[1] + 1] = -1
+    return places
+
+
+def _overlap(text: Plane, x: int, y: int, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the part of *text* laid at (*x*, *y*) that lies in a picture of *shape*, and where it lies there."""
+    spans = [(max(0, at), min(limit, at + side)) for at, side, limit in zip((y, x), text.shape, shape)]
+    there = tuple(slice(low - at, high - at) for (low, high), at in zip(spans, (y, x)))
+    return (there[0], there[1]), (slice(*spans[0]), slice(*spans[1]))
+
+
+def _shown(small: Plane, text: Plane, x: int, y: int, one: Overlay) -> tuple[float, float]:
+    """Return lower quartile and median of the opacities that the outlines of *text* at (*x*, *y*) show.
+
+    (0, 0) where too few pixels tell.
+    """
+    there, here = _overlap(text, x, y, small.shape[:2])
+    (top, bottom), (left, right) = ((max(0, s.start - WINDOW), s.stop + WINDOW) for s in here)
+    part = np.ascontiguousarray(small[top:bottom, left:right])
+    soft = np.zeros(part.shape[:2], np.float32)
+    soft[here[0].start - top : here[0].stop - top, here[1].start - left : here[1].stop - left] = text[there]
+    shown = _opacities(part, soft, one)[0].opacity
+    if len(shown) < SHOWN:
+        return 0.0, 0.0
+    low, middle = np.percentile(shown, (25, 50)).tolist()
+    return low, middle
+
+
+def _reduced(pixels: NDArray[Any], polygons: Sequence[regions.Points], height: float) -> Plane:
     rows, columns = pixels.shape[:2]
     scale = min(1.0, (MOST / (rows * columns)) ** 0.5)
     if polygons:
-        scale = min(scale, HEIGHT / max(float(np.median([regions.line(p)[1] for p in polygons])), 1.0))
+        scale = min(scale, height / max(float(np.median([regions.line(p)[1] for p in polygons])), 1.0))
     return np.ascontiguousarray(regions.searchable(pixels, max(1, round(scale * max(rows, columns)))))
 
 
@@ -122,6 +222,15 @@ def _opacities(crop: Plane, soft: NDArray[np.float32], one: Overlay) -> tuple[_M
     return _Measured(shown[tells], labels[where][tells].astype(np.intp)), labels
 
 
+def _apart(strokes: Plane, inside: Plane) -> Plane:
+    """Return the pieces of *strokes* that lie wholly outside *inside*."""
+    count, labels = cv2.connectedComponents(strokes, connectivity=8)
+    apart = np.ones(count, bool)
+    apart[np.unique(labels[inside > 0])] = False
+    apart[0] = False
+    return np.asarray(apart[labels].view(np.uint8) * np.uint8(255))
+
+
 def _like_letters(labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
     """Return which of *count* pieces have the size of a letter, in a picture reduced to lines of HEIGHT."""
     lowest, most = LETTERS
@@ -133,7 +242,11 @@ def _like_letters(labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
         np.minimum.at(first, numbers, at)
         np.maximum.at(last, numbers, at)
         longest = np.maximum(longest, last - first + 1)
-    return (longest >= lowest * HEIGHT) & (longest <= most * HEIGHT)
+    depth = np.zeros(count, np.float32)
+    # what lies beyond the picture is no part of a stroke
+    inner = cv2.distanceTransform(np.pad((labels > 0).view(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    np.maximum.at(depth, numbers, inner[places])
+    return (longest >= lowest * HEIGHT) & (longest <= most * HEIGHT) & (2 * depth - 1 <= THICK * HEIGHT)
 
 
 def _alike(crop: Plane, soft: NDArray[np.float32], one: Overlay, inside: Plane) -> Plane:

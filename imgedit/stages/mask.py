@@ -63,8 +63,9 @@ def mask(
     colours and edges tell; and where these are not sure either, the region is taken, and the notes say so.
 
     Regions of logos are never fitted: they are taken as they are. With --shape watermark, the strokes of one white or
-    black overlay are followed over the whole picture, from the regions if there are any; where nothing convinces, the
-    regions are taken as without it, and the notes of the step say why.
+    black overlay are followed over the whole picture, and added to what is found in the regions if there are any, as
+    are further copies of their text; where nothing convinces, the regions are taken as without it, and the notes of the
+    step say why.
     """
     from imgedit.ops import masks
 
@@ -136,27 +137,44 @@ def _source(
     if sought:
         veil, notes["watermark"] = _watermark(frame)
         if veil is not None:
-            return drawn | veil, {**notes, "fit": "watermark"}, DILATE["glyph"]
+            fitted, found = _fitted(frame, around, "glyph", veil.mask)
+            again, notes["watermark"]["copies"] = _copies(frame, fitted, veil)
+            return drawn | veil.elsewhere | fitted | again, {**notes, "fit": "watermark", **found}, DILATE["glyph"]
     fitted, found = _fitted(frame, around, fit)
     return drawn | fitted, {**notes, **found}, DILATE[fit]
 
 
 def _watermark(frame: Frame) -> tuple[Any, dict[str, Any]]:
-    """Return the strokes of an overlay over the whole picture, None where there is none, and what is known of it."""
-    from imgedit.ops import masks, watermark
+    """Return an overlay over the whole picture, None where there is none, and what is known of it."""
+    from imgedit.ops import watermark
 
-    polygons = [masks.points(region.polygon) for region in frame.sidecar.regions if region.label != LOGO]
-    veil = watermark.find(frame.pixels, [corners for corners in polygons if len(corners) > 2])
+    veil = watermark.find(frame.pixels, _texts(frame))
     if veil.overlay is None:
         return None, {"found": False, "why": veil.why}
     colour = [round(level * frame.full_scale / 255) for level in veil.overlay.colour]
-    return veil.mask, {"found": True, "colour": colour, "opacity": round(veil.overlay.opacity, 3)}
+    return veil, {"found": True, "colour": colour, "opacity": round(veil.overlay.opacity, 3)}
 
 
-def _fitted(frame: Frame, around: Around | None, fit: str) -> tuple[Any, dict[str, Any]]:
+def _copies(frame: Frame, strokes: Any, veil: Any) -> tuple[Any, int]:
+    """Return where the *strokes* of the regions stand again in the same overlay, and how often."""
+    from imgedit.ops import watermark
+
+    return watermark.copies(frame.pixels, strokes, _texts(frame), veil.overlay)
+
+
+def _texts(frame: Frame) -> list[Any]:
+    """Return the regions of text as arrays of corners."""
+    from imgedit.ops import masks
+
+    polygons = [masks.points(region.polygon) for region in frame.sidecar.regions if region.label != LOGO]
+    return [corners for corners in polygons if len(corners) > 2]
+
+
+def _fitted(frame: Frame, around: Around | None, fit: str, known: Any = None) -> tuple[Any, dict[str, Any]]:
     """Return the mask of the regions in the sidecar, which of them letters could not be found in, and by which network.
 
-    Without *around* strokes are told by colours and edges alone.
+    Without *around*, or where its network is not sure, strokes are those of *known*, if it has any there, else told by
+    colours and edges alone.
     """
     from imgedit.ops import glyph, masks
 
@@ -172,7 +190,7 @@ def _fitted(frame: Frame, around: Around | None, fit: str) -> tuple[Any, dict[st
         elif fit == "polygon" or region.label == LOGO:
             masks.draw_covering(drawn, corners)
         else:
-            why = glyph.draw(drawn, frame.pixels, corners, finder)
+            why = glyph.draw(drawn, frame.pixels, corners, finder, known)
             if why:
                 unsure.append({"where": [round(number) for number in corners.min(axis=0)], "why": why})
     notes: dict[str, Any] = {"polygons": len(unsure), "unsure": unsure[:LISTED]} if unsure else {}
