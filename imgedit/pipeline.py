@@ -191,6 +191,8 @@ class _Reader:
             raise self._error(parts["rounds"], "loop: rounds says nothing: how many at most?", f"rounds: {ROUNDS}")
         again = False
         for item in steps.value:
+            if self._loop(item) is not None:
+                raise self._error(item, "loop: a loop holds no other loop", "put the inner steps into the outer loop")
             call = self._step(item, len(calls) + 1, calls)
             if call.stage.again:
                 again = True

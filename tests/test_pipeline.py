@@ -139,6 +139,7 @@ def test_a_loop_is_its_steps_with_rounds_on_what_can_be_done_again() -> None:
         ("steps:\n  - loop: {steps: [erase], round: 2}\n", ":2", "'rounds'"),
         ("steps:\n  - loop: {steps: [erase]}\n    id: a\n", ":2", "another name"),
         ("steps:\n  - loop: 3\n", ":2", "mapping"),
+        ("steps:\n  - loop:\n      steps:\n        - loop: {steps: [erase]}\n", ":4", "no other loop"),
         ("steps:\n  - loop: {steps: []}\n", ":2", "at least one"),
         ("steps:\n  - loop:\n      steps:\n        - mask\n        - eras\n", ":5", "'erase'"),
         ("steps:\n  - loop:\n      steps:\n        - erase\n        - match-hist: {reference: '@no'}\n", ":5", "no e"),
