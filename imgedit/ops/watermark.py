@@ -93,10 +93,7 @@ def find(pixels: NDArray[Any], polygons: Sequence[regions.Points]) -> Veil:
         return Veil(masks.empty(rows, columns), masks.empty(rows, columns), None, why)
     soft = overlay.cut(small, overlay.possible(small, found), [found], rounds=PARTED, channels=True)[0].soft
     strokes = _alike(small, soft, found, inside)
-    planes = [strokes, _apart(strokes, inside)]
-    if strokes.shape != (rows, columns):
-        planes = [np.asarray(cv2.resize(p, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8) for p in planes]
-    return Veil(*(masks.threshold(plane, 128) for plane in planes), found, "")
+    return Veil(_at(strokes, (rows, columns)), _at(_apart(strokes, inside), (rows, columns)), found, "")
 
 
 def copies(pixels: NDArray[Any], strokes: Plane, polygons: Sequence[regions.Points], one: Overlay) -> tuple[Plane, int]:
@@ -129,8 +126,7 @@ def copies(pixels: NDArray[Any], strokes: Plane, polygons: Sequence[regions.Poin
             if low >= QUARTER * wanted and HALF * wanted <= middle <= MOST_SHOWN * wanted:
                 found[here] |= text[there]
                 count += 1
-    plane = cv2.resize(found * np.uint8(255), (columns, rows), interpolation=cv2.INTER_LINEAR)
-    return masks.threshold(np.asarray(plane, np.uint8), 128), count
+    return _at(found * np.uint8(255), (rows, columns)), count
 
 
 def _detail(small: Plane, one: Overlay) -> NDArray[np.float32]:
@@ -220,6 +216,12 @@ def _opacities(crop: Plane, soft: NDArray[np.float32], one: Overlay) -> tuple[_M
     shown = ((over - under) * room).sum(axis=1) / np.maximum((room * room).sum(axis=1), 1)
     tells = np.abs(room).mean(axis=1) > NEAR
     return _Measured(shown[tells], labels[where][tells].astype(np.intp)), labels
+
+
+def _at(strokes: Plane, shape: tuple[int, int]) -> Plane:
+    """Return *strokes* at *shape* (rows, columns): 255 on them, else 0."""
+    larger = cv2.resize(strokes, shape[::-1], interpolation=cv2.INTER_LINEAR) if strokes.shape != shape else strokes
+    return masks.threshold(np.asarray(larger, np.uint8), 128)
 
 
 def _apart(strokes: Plane, inside: Plane) -> Plane:
