@@ -12,6 +12,7 @@ import sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from imgedit.backends.detect import _faint, _found
 from imgedit.backends.detect._found import Found
@@ -267,6 +268,26 @@ def test_a_logo_is_found_at_any_size_and_turn(scale: float, degrees: float, opac
     assert covered([places[0].polygon], truth) > 0.97
     assert cv2.contourArea(places[0].polygon.astype(np.float32)) < 1.3 * (truth > 127).sum()
     assert logo.find(photo, wanted) == []
+
+
+def test_a_small_logo_of_few_features_is_found_in_a_busy_picture() -> None:
+    """Print a disc and a word, turned, where thousands of features of the picture match by chance."""
+    drawn = Image.new("RGBA", (200, 80))
+    pen = ImageDraw.Draw(drawn)
+    pen.ellipse((5, 5, 75, 75), fill=(220, 30, 30, 255))
+    pen.polygon([(20, 60), (40, 15), (60, 60)], fill=(255, 255, 255, 255))
+    pen.text((85, 20), "ACME", fill=(20, 40, 160, 255), font=ImageFont.load_default(40))
+    own = np.asarray(drawn)
+    photo = Image.fromarray(sample.photos(["motorcycle_left"])["motorcycle_left"]).resize((1800, 1215))
+    shown = photo.convert("RGBA")
+    shown.alpha_composite(drawn.resize((160, 64)).rotate(90, expand=True), (900, 600))
+    wanted = logo.logo(own[..., :3], own[..., 3])
+    places = logo.find(np.asarray(shown.convert("RGB")), wanted, closely=False)
+    assert len(places) == 1 and places[0].score > 0.75
+    assert np.abs(places[0].polygon.mean(axis=0) - (932, 680)).max() < 50
+    low, high = places[0].polygon.min(axis=0), places[0].polygon.max(axis=0)
+    assert np.abs(low - (900, 604)).max() < 12 and np.abs(high - (960, 756)).max() < 12
+    assert logo.find(np.asarray(photo.convert("RGB")), wanted, closely=False) == []
 
 
 def test_a_logo_that_shows_nothing_is_refused() -> None:

@@ -1,7 +1,8 @@
 """Find a given logo in a picture at any scale and rotation.
 
-Local features (Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004) are matched, a homography
-is fitted by RANSAC, and the place is laid back onto the logo: only where the two correlate is it found. What is
+Local features (Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004) are matched; those that
+agree on where the logo's middle is, how large and how turned, vote for a place; a homography is fitted to them by
+RANSAC, and the place is laid back onto the logo: only where the two correlate is it found. What is
 transparent looks different on every ground, and what is plain has few features: these are then looked for by the
 correlation of their own colours, at many scales and angles.
 """
@@ -25,10 +26,14 @@ Points = NDArray[np.float64]
 COMPARED, LEARNT = 128, 400
 #: a logo of less contrast than this cannot be told from flat ground, levels
 CONTRAST = 8.0
-#: features: a match must be this much nearer than the next; so many must agree on one place, within these pixels
-RATIO, FEWEST, WITHIN = 0.8, 6, 4.0
-#: least correlation of a place found by features, and of one found by correlation alone
-ALIKE, ALIKE_ALONE = 0.45, 0.85
+#: features: a match must be this much nearer than the next; so many must agree on one place, within these pixels; fewer
+#: than the second number are believed where the place is very much alike; places without success that are looked at
+RATIO, FEWEST, FEW, WITHIN, TRIES = 0.8, 3, 6, 4.0, 12
+#: matches agree on a place where they turn the logo alike (radians), and enlarge it alike (factor), and put its middle
+#: as near to each other as this share of its longer side there; so many are compared at most
+TURN, ENLARGE, MIDDLE, COMPARED_AT_MOST = 0.4, 1.6, 0.25, 2000
+#: least correlation of a place found by features, by few of them, and of one found by correlation alone
+ALIKE, ALIKE_FEW, ALIKE_ALONE = 0.45, 0.75, 0.85
 #: this many agreeing features are about as good as a perfect correlation
 MANY = 15.0
 #: places of one logo in one picture
@@ -42,7 +47,10 @@ SPARSE = 16
 
 
 class Look(NamedTuple):
-    """One way that a logo may be printed: its grey, key points (n, 2) and descriptors (n, 128)."""
+    """One way that a logo may be printed: its grey, key points and their descriptors (n, 128).
+
+    *points*: (n, 4) of x, y, size and direction: pixels and radians.
+    """
 
     grey: Grey
     points: Points
@@ -112,16 +120,18 @@ def find(pixels: NDArray[np.uint8], wanted: Logo, *, closely: bool = True) -> li
     scene = _look(grey)
     places: list[Place] = []
     own, there = _matched(scene, wanted)
-    while len(own) >= FEWEST and len(places) < MOST:
-        matrix, agreeing = _fitted(own, there)
-        # two looks may match at one point: it counts once
-        count = len(np.unique(own[agreeing].round(), axis=0))
-        if matrix is None or count < FEWEST:
+    tries = 0
+    while len(own) >= FEWEST and len(places) < MOST and tries < TRIES:
+        voters = _voters(own, there, wanted.shape.shape)
+        if _spots(own[voters]) < FEWEST:
             break
-        place = _verified(pixels, wanted, matrix, count)
+        matrix, agreeing = _fitted(own[:, :2], there[:, :2], voters)
+        place = _verified(pixels, wanted, matrix, _spots(own[agreeing])) if matrix is not None else None
         if place:
             places.append(place)
-        own, there = own[~agreeing], there[~agreeing]
+        tries += place is None
+        spent = voters | agreeing if place else voters
+        own, there = own[~spent], there[~spent]
     if not places and closely and (wanted.shape.min() < 230 or len(wanted.looks[0].points) < SPARSE):
         places = _correlated(pixels, wanted)
     return distinct(places)
@@ -132,16 +142,17 @@ def _look(grey: Grey) -> Look:
     found: Any = cv2.SIFT.create(contrastThreshold=0.015).detectAndCompute(grey, None)
     points, descriptors = found
     if descriptors is None:
-        return Look(grey, np.zeros((0, 2)), np.zeros((0, 128), np.float32))
+        return Look(grey, np.zeros((0, 4)), np.zeros((0, 128), np.float32))
     # RootSIFT (Arandjelović and Zisserman, CVPR 2012)
     rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
     # key points count from the centre of the first pixel
-    return Look(grey, np.array([point.pt for point in points]) + 0.5, rooted.astype(np.float32))
+    known = [(point.pt[0] + 0.5, point.pt[1] + 0.5, point.size, math.radians(point.angle)) for point in points]
+    return Look(grey, np.array(known), rooted.astype(np.float32))
 
 
 def _matched(scene: Look, wanted: Logo) -> tuple[Points, Points]:
-    """Return the points of the logo, in any of its looks, and those of the scene that are like them, (n, 2) each."""
-    own, there = [np.zeros((0, 2))], [np.zeros((0, 2))]
+    """Return the points of the logo, in any of its looks, and those of the scene that are like them, (n, 4) each."""
+    own, there = [np.zeros((0, 4))], [np.zeros((0, 4))]
     for look in wanted.looks:
         if min(len(look.points), len(scene.points)) < 2:
             continue
@@ -153,17 +164,46 @@ def _matched(scene: Look, wanted: Logo) -> tuple[Points, Points]:
     return np.concatenate(own), np.concatenate(there)
 
 
-def _fitted(own: Points, there: Points) -> tuple[Points | None, NDArray[np.bool_]]:
-    """Return the 3×3 matrix from the logo to the scene that most matches agree on, and which do."""
+def _voters(own: Points, there: Points, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which of the matches (n, 4) agree on one place, that of most; *shape*: (rows, columns) of the logo."""
+    scale, turn = there[:, 2] / own[:, 2], there[:, 3] - own[:, 3]
+    away = (np.array([shape[1] / 2, shape[0] / 2]) - own[:, :2]) * scale[:, None]
+    cosine, sine = np.cos(turn), np.sin(turn)
+    x = there[:, 0] + cosine * away[:, 0] - sine * away[:, 1]
+    y = there[:, 1] + sine * away[:, 0] + cosine * away[:, 1]
+    best, most = np.zeros(len(own), bool), 0
+    for i in range(min(len(own), COMPARED_AT_MOST)):
+        alike = np.abs((turn - turn[i] + math.pi) % (2 * math.pi) - math.pi) < TURN
+        alike &= np.abs(np.log(scale / scale[i])) < math.log(ENLARGE)
+        alike &= np.hypot(x - x[i], y - y[i]) < MIDDLE * scale[i] * max(shape)
+        count = _spots(own[alike]) if np.count_nonzero(alike) > most else 0
+        if count > most:
+            best, most = alike, count
+    return best
+
+
+def _spots(own: Points) -> int:
+    """Return at how many places of the logo matches are: two looks may match at one, and it counts once."""
+    return len(np.unique(own[:, :2].round(), axis=0))
+
+
+def _fitted(own: Points, there: Points, voters: NDArray[np.bool_]) -> tuple[Points | None, NDArray[np.bool_]]:
+    """Return the 3×3 matrix from the logo to the scene that most *voters* agree on, and which of all matches do."""
     none = np.zeros(len(own), bool)
-    # four numbers first, which few matches fix; then eight, where the logo is seen at a slant
-    fitted: Any = cv2.estimateAffinePartial2D(own, there, ransacReprojThreshold=2 * WITHIN, maxIters=4000)
-    similar, agreeing = fitted
-    if similar is None:
-        return None, none
-    chosen = agreeing.ravel().astype(bool)
-    matrix = np.vstack([similar, [0, 0, 1]])
-    if chosen.sum() >= 2 * FEWEST:
+    chosen, matrix = voters, np.eye(3)
+    # four numbers first, which few matches fix, and once more with all that agree, their own turn and size aside;
+    # then eight, where the logo is seen at a slant
+    for _ in range(2):
+        if np.count_nonzero(chosen) < 2:
+            return None, none
+        fitted: Any = cv2.estimateAffinePartial2D(
+            own[chosen], there[chosen], ransacReprojThreshold=2 * WITHIN, maxIters=4000
+        )
+        if fitted[0] is None:
+            return None, none
+        matrix = np.vstack([fitted[0], [0, 0, 1]])
+        chosen = np.linalg.norm(cv2.perspectiveTransform(own[None], matrix)[0] - there, axis=1) <= 2 * WITHIN
+    if chosen.sum() >= 2 * FEW:
         bent, kept = cv2.findHomography(own[chosen], there[chosen], cv2.RANSAC, WITHIN)
         if bent is not None and kept.sum() >= 0.8 * chosen.sum():
             matrix = bent
@@ -182,7 +222,7 @@ def _verified(pixels: NDArray[np.uint8], wanted: Logo, matrix: Points, agreeing:
     if sides.min() < 6 or sides.max() > 6 * sides.min() * max(rows, columns) / min(rows, columns):
         return None
     alike = _correlation(pixels, wanted, matrix)
-    if alike < ALIKE:
+    if alike < (ALIKE if agreeing >= FEW else ALIKE_FEW):
         return None
     return Place(_outline(wanted, matrix), alike + (1 - alike) * (1 - math.exp(-agreeing / MANY)))
 
