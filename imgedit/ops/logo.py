@@ -204,7 +204,8 @@ def _fitted(own: Points, there: Points, voters: NDArray[np.bool_]) -> tuple[Poin
         matrix = np.vstack([fitted[0], [0, 0, 1]])
         chosen = np.linalg.norm(cv2.perspectiveTransform(own[None], matrix)[0] - there, axis=1) <= 2 * WITHIN
     if chosen.sum() >= 2 * FEW:
-        bent, kept = cv2.findHomography(own[chosen], there[chosen], cv2.RANSAC, WITHIN)
+        slanted: Any = cv2.findHomography(own[chosen], there[chosen], cv2.RANSAC, WITHIN)
+        bent, kept = slanted
         if bent is not None and kept.sum() >= 0.8 * chosen.sum():
             matrix = bent
     return matrix, chosen
