@@ -38,7 +38,7 @@ TILE = 768
 FINE = 10.0
 #: a stroke is what is likelier than this times the cube of how likely strokes nearby are: half where these are sure,
 #: next to nothing where letters are hard to see; in a window of this share of the box's height
-ENOUGH, NEARBY = 0.85, 0.5
+ENOUGH, NEARBY = 0.7, 0.5
 #: what is less likely is ground, wherever it is
 LEAST = 0.06
 #: the box of the strokes themselves is looked at where it is lower than this share of the first; it has this margin,
