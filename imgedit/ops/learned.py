@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from imgedit.ops.depth import LEVEL
 from imgedit.ops.harmonic import harmonic
 from imgedit.ops.lively import sharpened
-from imgedit.ops.nearest import estimates
-from imgedit.ops.spectral import spectral
+from imgedit.ops.nearest import STRIDE, estimates
+from imgedit.ops.spectral import BLOCK, spectral
 
 Pixels = NDArray[Any]
 Plane = NDArray[np.uint8]
@@ -34,12 +34,12 @@ REACH = 80
 TILE = 512
 #: pixels round all holes that the network is shown: more made 99 fills no better
 SHOWN = 16
-#: pixels of a hole up to which the network looks twice
-TWICE = 20_000
+#: pixels of a hole from which on less care is taken: the network looks once, and fills go in larger steps, pixels
+LARGE, WIDE_BLOCK, WIDE_STRIDE = 20_000, 12, 4
 #: pixels over which the fills are compared
 AGREE = 7
 #: pieces of a picture that are worked on at once, pixels, and what is shown round them to the fills as well: both
-#: multiples of the tiles of the nearest patches, of their strides, and of the blocks of waves, which so lie alike
+#: multiples of the tiles of the nearest patches, of all strides, and of all blocks of waves, which so lie alike
 PIECE, ROUND = 480, 144
 #: pixels of a picture up to which all pieces are kept in floats, 50 MB
 KEPT = 4_000_000
@@ -99,17 +99,18 @@ def fills(pixels: Pixels, mask: Plane) -> tuple[Floats, ...]:
     scale = np.float32(1 if pixels.dtype == np.uint8 else LEVEL)
     guess = harmonic(pixels, mask).astype(np.float32)
     smooth = guess / scale
+    large = np.count_nonzero(mask) >= LARGE
     with ThreadPoolExecutor(1) as beside:
-        waves = beside.submit(spectral, smooth, mask)
-        copied = estimates(pixels, mask, guess)
+        waves = beside.submit(spectral, smooth, mask, WIDE_BLOCK if large else BLOCK)
+        copied = estimates(pixels, mask, guess, stride=WIDE_STRIDE if large else STRIDE)
         return smooth, waves.result(), copied.mean / scale, copied.texture / scale
 
 
 def mixed(given: tuple[Floats, ...], mask: Plane, network: Network, shown: Box = (slice(None), slice(None))) -> Floats:
     """Return (rows, columns, 3) float32 levels: the network's result where *mask* > 0, *given*[0] elsewhere.
 
-    *shown*: rows and columns that the network sees; all of the hole lies within. For holes of up to TWICE pixels, the
-    mean of what it makes of the picture and of the picture turned by half, whose errors differ.
+    *shown*: rows and columns that the network sees; all of the hole lies within. For holes of less than LARGE pixels,
+    the mean of what it makes of the picture and of the picture turned by half, whose errors differ.
     """
     hole = mask[shown]
     rows, columns = hole.shape
@@ -117,7 +118,7 @@ def mixed(given: tuple[Floats, ...], mask: Plane, network: Network, shown: Box =
     stack = np.pad(np.dstack([*(fill[shown] for fill in given), hole]).astype(np.float32), edge, mode="edge")
     unknown = np.pad(hole, edge[:2])
     result = _once(stack, unknown, network)
-    if np.count_nonzero(mask) <= TWICE:
+    if np.count_nonzero(mask) < LARGE:
         back = _once(np.ascontiguousarray(stack[::-1, ::-1]), np.ascontiguousarray(unknown[::-1, ::-1]), network)
         result = np.asarray((result + back[::-1, ::-1]) / 2, np.float32)
     out = given[0].copy()

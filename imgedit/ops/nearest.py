@@ -13,6 +13,7 @@ closed as in Pérez, Gangnet, Blake, "Poisson image editing" (2003).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,13 +52,16 @@ class Estimates(NamedTuple):
     texture: Floats
 
 
-def estimates(pixels: Pixels, mask: Plane, guess: Floats | None = None, *, sharp: float = SHARP) -> Estimates:
+def estimates(
+    pixels: Pixels, mask: Plane, guess: Floats | None = None, *, sharp: float = SHARP, stride: int = STRIDE
+) -> Estimates:
     """Return two estimates for *pixels* where *mask* > 0, both from one search.
 
     *pixels*: (rows, columns, 3) uint8 or uint16; *mask*: (rows, columns) uint8. Made for holes at most about
     12 pixels wide (strokes, scratches). *guess*: what ``harmonic`` returns for them, as float32, if known already.
-    *sharp*: exponent of the votes for *texture*; 1 blurs, 30 shows the outlines of the patches. What the hole held has
-    no influence. Raises DataError when the mask leaves no pixel outside.
+    *sharp*: exponent of the votes for *texture*; 1 blurs, 30 shows the outlines of the patches. *stride*: pixels
+    between patches; 4 take 0.6 of the time of 3, and cost .02 dB. What the hole held has no influence. Raises DataError
+    when the mask leaves no pixel outside.
     """
     hole = mask > 0
     unit = np.float32(1 if pixels.dtype.itemsize == 1 else 257)
@@ -69,23 +73,27 @@ def estimates(pixels: Pixels, mask: Plane, guess: Floats | None = None, *, sharp
         return Estimates(guess, guess)
     levels = np.zeros((*hole.shape, 4), np.float32)
     levels[..., :3] = guess / unit
-    search = _Search(levels, hole, sources)
+    search = _Search(levels, hole, sources, stride)
     votes = [Votes(hole.shape, SIDE), Votes(hole.shape, SIDE)]
     for place, mean, single, weight in search.patches():
         votes[0].add(place, mean, weight)
         votes[1].add(place, single, sharp * weight)
-    filled = []
-    for vote in votes:
+
+    def filled(vote: Votes) -> Floats:
         values = closed(vote.result(levels), levels, hole) * unit
-        filled.append(np.where(hole[..., None], np.clip(values, 0, 255 * unit), known))
-    return Estimates(filled[0], filled[1])
+        return np.where(hole[..., None], np.clip(values, 0, 255 * unit), known)
+
+    with ThreadPoolExecutor(2) as pool:
+        return Estimates(*pool.map(filled, votes))
 
 
 class _Search:
     """Compares the patches over the hole with their candidates, tile by tile."""
 
-    def __init__(self, levels: Floats, hole: NDArray[np.bool_], sources: NDArray[np.bool_]) -> None:
-        self.shape = hole.shape
+    def __init__(
+        self, levels: Floats, hole: NDArray[np.bool_], sources: NDArray[np.bool_], stride: int = STRIDE
+    ) -> None:
+        self.shape, self.stride = hole.shape, stride
         self.sources = sources
         _, self.offsets, far = square(SIDE, hole.shape[1])
         self.close = -far / (2 * NARROW**2)
@@ -99,7 +107,7 @@ class _Search:
 
     def patches(self) -> Iterator[tuple[Index, Floats, Floats, Floats]]:
         """Yield for each tile: centres (n,), mean and best patches (n, pixels, 4), log weights (n, pixels)."""
-        y, x = over(self.known.reshape(self.shape) == 0, SIDE, STRIDE)
+        y, x = over(self.known.reshape(self.shape) == 0, SIDE, self.stride)
         across = self.shape[1] // TILE + 1
         tile = (y // TILE) * across + x // TILE
         for number in np.unique(tile).tolist():
