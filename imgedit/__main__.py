@@ -15,7 +15,8 @@ def main() -> None:
         return
     # before numpy is loaded: pictures are worked on side by side, where threads that wait in a loop take the cores
     # from each other
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from imgedit.cli import main as run
 
     sys.exit(run())

@@ -102,6 +102,27 @@ class _Runs:
         return (Path.touch, (self.told,))
 
 
+def test_shards_that_cannot_be_converted_are_not_said_to_be(pickled: Path) -> None:
+    file = pickled / "unet" / "diffusion_pytorch_model.bin"
+    file.rename(file.with_name("diffusion_pytorch_model-00001-of-00002.bin"))
+    with pytest.raises(DataError, match="pickle") as error:
+        locate(str(pickled))
+    assert "convert" not in error.value.hint and "models list" in error.value.hint
+
+
+def test_weights_that_cannot_be_written_leave_nothing(pickled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(FileError, match="No space left"):
+        convert(pickled)
+    assert not list(pickled.rglob("*.safetensors")) and not list(pickled.rglob(".converting*"))
+
+
 def test_what_is_more_than_weights_is_refused_and_not_run(pickled: Path, tmp_path: Path) -> None:
     told = tmp_path / "told"
     evil = pickle.dumps({"state_dict": _Runs(told)})

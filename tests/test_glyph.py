@@ -158,3 +158,12 @@ def test_large_letters_are_masked_with_their_glow(seed: int) -> None:
     # without the growth for large letters a tenth is left out
     assert np.count_nonzero((drawn > 8) & (mask == 0)) <= 0.04 * np.count_nonzero(drawn > 8)
     assert np.count_nonzero(mask) < 2.5 * np.count_nonzero(drawn > 8)
+
+
+def test_what_is_known_only_beside_a_region_says_nothing_of_it() -> None:
+    stamped = ground(120, 300, texture=0)
+    polygon = np.array([[60, 40], [240, 40], [240, 80], [60, 80]], float)
+    beside, within = np.zeros((120, 300), np.uint8), np.zeros((120, 300), np.uint8)
+    beside[30:34, 100:140] = within[50:70, 100:140] = 255
+    assert glyph.fit(stamped, polygon, known=beside).why == glyph.fit(stamped, polygon).why != ""
+    assert glyph.fit(stamped, polygon, known=within).why == ""

@@ -21,6 +21,7 @@ from imgedit.backends.fill import learned as backend
 from imgedit.errors import DataError
 from imgedit.ops import learned as ops
 from imgedit.ops.harmonic import harmonic
+from imgedit.ops.spectral import _pursuit as waves_of
 from imgedit.ops.spectral import spectral
 
 Array = NDArray[Any]
@@ -49,6 +50,19 @@ def test_waves_go_on_through_a_stroke() -> None:
     filled = spectral(smooth.astype(np.float32), mask)
     assert error(filled, truth, mask) < 0.35 * error(smooth, truth, mask)
     assert np.array_equal(filled[mask == 0], truth[mask == 0].astype(np.float32))
+
+
+def test_waves_are_found_however_the_transform_lies_in_memory() -> None:
+    rng = np.random.default_rng(2)
+    weight = rng.uniform(0, 1, (5, 32, 32)).astype(np.float32)
+    tiled = np.tile(np.fft.fft2(weight).astype(np.complex64), (1, 2, 2))
+    given = np.fft.rfft2(rng.normal(size=weight.shape) * weight).astype(np.complex64)
+    total = weight.sum(axis=(1, 2))
+    straight = waves_of(given.copy(order="C"), tiled, total, 6)
+    crossed = waves_of(given.swapaxes(1, 2).copy().swapaxes(1, 2), tiled, total, 6)
+    assert np.array_equal(straight, crossed)
+    # one round takes one wave, and later ones others
+    assert (np.count_nonzero(straight, axis=(1, 2)) > 3).all()
 
 
 def test_one_colour_stays_one_colour() -> None:
@@ -101,6 +115,26 @@ def test_pieces_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "PIECE", 144)
     apart = np.abs(fill(pixels, mask) - whole)[mask > 0]
     assert apart.max() < 3 and apart.mean() < 0.3
+
+
+def test_large_holes_are_filled_in_one_way_on_both_sides_of_a_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = sample.photos(["brick"])["brick"][:200, :512]
+    mask = np.zeros(pixels.shape[:2], np.uint8)
+    mask[40:48, 10:500] = mask[80:160:8, 300:500] = 255
+    monkeypatch.setattr(ops, "PIECE", 48)
+    monkeypatch.setattr(ops, "ROUND", 48)
+    monkeypatch.setattr(ops, "LARGE", 3000)
+    asked = []
+    real = ops.fills
+
+    def watched(*given: Any, large: bool = False) -> Any:
+        asked.append((np.count_nonzero(given[1]) >= 3000, large))
+        return real(*given, large=large)
+
+    monkeypatch.setattr(ops, "fills", watched)
+    fill(pixels, mask)
+    # some pieces alone would not count as large
+    assert {whole for _, whole in asked} == {True} and not all(alone for alone, _ in asked)
 
 
 @pytest.mark.parametrize("length", [1, 90, 768, 769, 1248, 1249, 5000])

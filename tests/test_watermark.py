@@ -159,6 +159,11 @@ def test_a_word_that_is_known_is_found_wherever_it_stands_again(name: str, one: 
     found = [(masks.dilate(again, 2)[(word > 127)] > 0).mean() > 0.9 for word in words if word is not middle]
     assert np.mean(found) > 0.8 and (masks.dilate(again, 2)[here] > 0).mean() > 0.8
     assert count >= sum(found)
+    # what one known word finds, another does not find again
+    other = next(word for word in words if uncut(word) and word is not middle)
+    both = np.maximum(middle, other)
+    _, fewer = watermark.copies(stamped, (both > 127) * np.uint8(255), [turned(middle), turned(other)], one)
+    assert fewer == count - 1
     # none where there is none; cut ones are copies too
     cut = repeated(np.zeros_like(photo), Overlay(WHITE, 0.9), angle)[0].max(axis=2) > 20
     assert not (again[masks.dilate(cut.view(np.uint8) * np.uint8(255), 4) == 0]).any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,11 +161,17 @@ def chosen(folder: Path) -> tuple[Path, ...]:
                 shards = sorted(set(map(str, listed.values()))) if isinstance(listed, dict) else []
                 if shards and all(name in here for name in shards):
                     return tuple(here[name] for name in shards)
-    pickles = [name for name in here if name.endswith(weights.PICKLES)]
+    pickles = [path for path in here.values() if path.name.endswith(weights.PICKLES)]
     if pickles and not any(SAFE in name for name in here):
-        file = weights.shown(folder / pickles[0])
-        raise _pickled(file, folder.parent)
+        whole = [path for path in pickles if convertible(path)]
+        raise _pickled(weights.shown((whole or pickles)[0]), folder.parent if whole else None)
     return ()
+
+
+def convertible(file: Path) -> bool:
+    """Return whether a pickle in a component's folder is called like one file with all of its weights."""
+    stem, _, variant = file.stem.partition(".")
+    return file.suffix.lower() in weights.PICKLES and stem in PLAIN and variant in ("", "fp16")
 
 
 def _folder(name: str, folder: Path, revision: str | None) -> Located:
@@ -189,10 +196,12 @@ def _single(name: str, file: Path, revision: str | None = None) -> Located:
     return Located(name, file, True, revision, task, {"": (file,)})
 
 
-def _pickled(file: str, model: Path) -> DataError:
+def _pickled(file: str, model: Path | None) -> DataError:
+    """Return the error for a pickle; *model*: what can be converted, None where it is one of several shards."""
+    convert = f"have its weights written as .safetensors: imgedit models convert {shlex.quote(str(model))}; or "
     return DataError(
         f"{file} is a pickle, which can run code when it is read",
-        f"have its weights written as .safetensors: imgedit models convert {model}; or see imgedit models list",
+        f"{convert if model else 'a model with .safetensors files is needed: '}see imgedit models list",
     )
 
 

@@ -91,9 +91,11 @@ def fit(
     if not inside.any():
         return Fitted((x, y, width, tall), np.zeros((tall, width), np.uint8), "it holds no pixel")
     learned = _learned(crop, inside, local, finder) if finder else None
-    there = None if known is None else known[y : y + tall, x : x + width]
-    if not learned and there is not None and there.any():
-        return Fitted((x, y, width, tall), there, "")
+    if not learned and known is not None:
+        there, own = known[y : y + tall, x : x + width], np.zeros((tall, width), np.uint8)
+        masks.draw(own, polygon - (x, y))
+        if (there & own).any():  # and not only on the ground beside it
+            return Fitted((x, y, width, tall), there, "")
     if learned:
         (strokes, fading), why = learned, ""
     else:

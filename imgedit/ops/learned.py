@@ -34,7 +34,7 @@ REACH = 80
 TILE = 512
 #: pixels round all holes that the network is shown: more made 99 fills no better
 SHOWN = 16
-#: pixels of a hole from which on less care is taken: the network looks once, and fills go in larger steps, pixels
+#: masked pixels in a crop from which on less care is taken: the network looks once, fills go in larger steps, pixels
 LARGE, WIDE_BLOCK, WIDE_STRIDE = 20_000, 12, 4
 #: pixels over which the fills are compared
 AGREE = 7
@@ -58,6 +58,8 @@ def learned(pixels: Pixels, mask: Plane, network: Network) -> Pixels:
     # pieces that are sharpened by one amount join without a seam
     kept = pixels.astype(np.float32) / scale if mask.size <= KEPT else None
     near = _near(mask)
+    # one answer for all pieces: their fills lie alike on both sides of a join
+    large = bool(np.count_nonzero(mask) >= LARGE)
     for piece, around, own in _around(mask, PIECE, ROUND):
         hole, unknown = mask[piece] > 0, mask[around]
         if (unknown > 0).all():
@@ -65,7 +67,8 @@ def learned(pixels: Pixels, mask: Plane, network: Network) -> Pixels:
             deep = harmonic(pixels, mask) if deep is None else deep
             filled = deep[around].astype(np.float32) / scale
         else:
-            filled = mixed(fills(pixels[around], unknown), unknown, network, _common(near, around))
+            given = fills(pixels[around], unknown, large=large)
+            filled = mixed(given, unknown, network, _common(near, around), large=large)
             if kept is None:
                 filled = sharpened(filled, unknown)
         if kept is None:
@@ -91,26 +94,33 @@ def _is_grey(pixels: Pixels, mask: Plane) -> bool:
     return not (colour & (mask == 0)).any()
 
 
-def fills(pixels: Pixels, mask: Plane) -> tuple[Floats, ...]:
+def fills(pixels: Pixels, mask: Plane, *, large: bool = False) -> tuple[Floats, ...]:
     """Return the fills that the network mixes, each (rows, columns, 3) float32 in levels of 0…255.
 
-    Smooth (harmonic), periodic (spectral), the mean of the nearest patches, and the nearest patch.
+    Smooth (harmonic), periodic (spectral), the mean of the nearest patches, and the nearest patch. *large*: in larger
+    steps.
     """
     scale = np.float32(1 if pixels.dtype == np.uint8 else LEVEL)
     guess = harmonic(pixels, mask).astype(np.float32)
     smooth = guess / scale
-    large = np.count_nonzero(mask) >= LARGE
     with ThreadPoolExecutor(1) as beside:
         waves = beside.submit(spectral, smooth, mask, WIDE_BLOCK if large else BLOCK)
         copied = estimates(pixels, mask, guess, stride=WIDE_STRIDE if large else STRIDE)
         return smooth, waves.result(), copied.mean / scale, copied.texture / scale
 
 
-def mixed(given: tuple[Floats, ...], mask: Plane, network: Network, shown: Box = (slice(None), slice(None))) -> Floats:
+def mixed(
+    given: tuple[Floats, ...],
+    mask: Plane,
+    network: Network,
+    shown: Box = (slice(None), slice(None)),
+    *,
+    large: bool = False,
+) -> Floats:
     """Return (rows, columns, 3) float32 levels: the network's result where *mask* > 0, *given*[0] elsewhere.
 
-    *shown*: rows and columns that the network sees; all of the hole lies within. For holes of less than LARGE pixels,
-    the mean of what it makes of the picture and of the picture turned by half, whose errors differ.
+    *shown*: rows and columns that the network sees; all of the hole lies within. Unless the hole is *large*, the
+    mean of what it makes of the picture and of the picture turned by half, whose errors differ.
     """
     hole = mask[shown]
     rows, columns = hole.shape
@@ -118,7 +128,7 @@ def mixed(given: tuple[Floats, ...], mask: Plane, network: Network, shown: Box =
     stack = np.pad(np.dstack([*(fill[shown] for fill in given), hole]).astype(np.float32), edge, mode="edge")
     unknown = np.pad(hole, edge[:2])
     result = _once(stack, unknown, network)
-    if np.count_nonzero(mask) < LARGE:
+    if not large:
         back = _once(np.ascontiguousarray(stack[::-1, ::-1]), np.ascontiguousarray(unknown[::-1, ::-1]), network)
         result = np.asarray((result + back[::-1, ::-1]) / 2, np.float32)
     out = given[0].copy()

@@ -126,7 +126,9 @@ def find(pixels: NDArray[np.uint8], wanted: Logo, *, closely: bool = True) -> li
         if _spots(own[voters]) < FEWEST:
             break
         matrix, agreeing = _fitted(own[:, :2], there[:, :2], voters)
-        place = _verified(pixels, wanted, matrix, _spots(own[agreeing])) if matrix is not None else None
+        spots = _spots(own[agreeing])
+        # two of them fit any two
+        place = _verified(pixels, wanted, matrix, spots) if matrix is not None and spots >= FEWEST else None
         if place:
             places.append(place)
         tries += place is None

@@ -96,7 +96,9 @@ def _models(values: Floats, weight: Floats) -> Floats:
 def _pursuit(residual: Waves, spectrum: Waves, total: Floats, rounds: int) -> Waves:
     """Return (windows, WINDOW, WINDOW // 2 + 1) coefficients, half of a spectrum; *spectrum* is the weight's, tiled."""
     count, size, half = residual.shape
-    flat = residual.reshape(count, -1)
+    # two views of one memory, however the transform laid it out
+    flat = np.ascontiguousarray(residual).reshape(count, -1)
+    residual = flat.reshape(count, size, half)
     waves = np.zeros_like(residual)
     every = np.arange(count)
     frequency = np.minimum(np.arange(size), size - np.arange(size)) / size

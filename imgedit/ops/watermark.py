@@ -47,6 +47,8 @@ AGAIN, FINE, CALM = 0.2, 10.0, 4.0
 QUARTER, HALF, MOST_SHOWN, OWN = 0.35, 0.55, 1.5, 0.4
 #: in so many pixels at least, with lines of about this height: thin strokes are lost where they are reduced further
 SHOWN, CLOSER = 100, 48.0
+#: text of which more than this share is found already is the same
+SAME = 0.5
 #: texts that are looked for, largest first, and places that are looked at for each
 TEXTS, PLACES = 4, 64
 
@@ -116,15 +118,16 @@ def copies(pixels: NDArray[Any], strokes: Plane, polygons: Sequence[regions.Poin
         text = own[top : top + tall, left : left + wide]
         wanted = _shown(small, text, left, top, one)[1]
         # not of this overlay, or a copy itself
-        if wanted < OWN * one.opacity or np.count_nonzero(found & own) > 0.5 * np.count_nonzero(own):
+        if wanted < OWN * one.opacity or np.count_nonzero(found & own) > SAME * np.count_nonzero(own):
             continue
         for x, y in _places(detail, text):
             there, here = _overlap(text, x, y, known.shape)
-            if (known[here] & (text[there] > 0)).any():
+            part = text[there]
+            if (known[here] & (part > 0)).any() or np.count_nonzero(found[here] & part) > SAME * np.count_nonzero(part):
                 continue
             low, middle = _shown(small, text, x, y, one)
             if low >= QUARTER * wanted and HALF * wanted <= middle <= MOST_SHOWN * wanted:
-                found[here] |= text[there]
+                found[here] |= part
                 count += 1
     return _at(found * np.uint8(255), (rows, columns)), count
 

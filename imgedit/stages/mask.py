@@ -137,7 +137,7 @@ def _source(
     if sought:
         veil, notes["watermark"] = _watermark(frame)
         if veil is not None:
-            fitted, found = _fitted(frame, around, "glyph", veil.mask)
+            fitted, found = _fitted(frame, around, fit, veil.mask)
             again, notes["watermark"]["copies"] = _copies(frame, fitted, veil)
             return drawn | veil.elsewhere | fitted | again, {**notes, "fit": "watermark", **found}, DILATE["glyph"]
     fitted, found = _fitted(frame, around, fit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,9 +37,9 @@ def _of_folder(folder: Path) -> dict[Path, Path]:
     """Return pickle → what its safetensors are to be called, of the parts that a pipeline is loaded from."""
     found = {}
     for file in hub.files(folder):
-        stem, _, variant = file.stem.partition(".")
         used = file.parent.parent == folder and file.parent.name not in locating.NEVER
-        if used and file.suffix.lower() in weights.PICKLES and stem in locating.PLAIN and variant in ("", "fp16"):
+        if used and locating.convertible(file):
+            stem, _, variant = file.stem.partition(".")
             # transformers looks for its weights by another name than for its pickles
             name = "model" if stem == "pytorch_model" else stem
             found[file] = file.with_name(f"{name}{'.' if variant else ''}{variant}{locating.SAFE}")
@@ -65,12 +66,20 @@ def _tensors(file: Path) -> dict[str, Any]:
 
 
 def _write(tensors: Mapping[str, Any], path: Path) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".converting-") as folder:
             whole = Path(folder) / path.name
             save_file(dict(tensors), whole, metadata={"format": "pt"})
+            with whole.open("rb") as file:
+                os.fsync(file.fileno())
             whole.replace(path)
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}", "make room, and check the rights of the folder") from None
+    except ValueError as error:  # what such a file cannot hold: sparse tensors
+        raise DataError(
+            f"{path.name} cannot hold these weights: {error!s:.160}", "imgedit models list shows models"
+        ) from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{path}: {reason}", "make room, and check the rights of the folder") from None

@@ -117,8 +117,6 @@ class Runner:
         traits = self.traits()
         overlap = resources.overlap if resources.overlap is not None else traits.reach or OVERLAPS[-1]
         ramp = 0 if traits.reach is not None and overlap >= traits.reach else RAMP
-        if ramp and traits.reach is not None:
-            warn_of(overlap, traits.reach)
         memory.give_back(self.device)
         held = 0 if self.device.startswith("cuda") else spill.in_memory(target)
         kept = getattr(self.network, "kept", 0)
@@ -139,6 +137,8 @@ class Runner:
             tile -= step
             if tile < SMALLEST:
                 raise memory.too_little(left, before + taken(max(SMALLEST, step)) / _SHARE)
+        if ramp and traits.reach is not None and tile < max(shape[:2]):
+            warn_of(overlap, traits.reach)
         return Layout(tile, overlap, ramp, traits.step), int(before + taken(tile))
 
     def _once(self, source: NDArray[Any], target: NDArray[Any], grey: bool, layout: Layout) -> dict[str, Any]:

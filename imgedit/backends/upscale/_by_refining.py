@@ -76,12 +76,12 @@ def enlarge(
     refined = Refined(pixels, (rows, columns), network, sharpen, beyond, resources.overlap)
     overlap = refined.context if resources.overlap is None else resources.overlap
     exact = overlap >= refined.context
-    if not exact:
-        warn_of(overlap, refined.context)
     target = resources.memory_target_gb
     if target is not None:
         memory.give_back()
     tile, workers, planned = _plan(refined, pixels.shape, spill.in_memory(result), overlap, resources)
+    if not exact and tile < max(pixels.shape[:2]):
+        warn_of(overlap, refined.context)
     parts = Refining(refined, tile, ramp=0 if exact else _RAMP, workers=workers)
     with memory.Watch() as watch:
         for part in parts:

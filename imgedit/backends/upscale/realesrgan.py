@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,6 +33,8 @@ _OVERLAP = 32
 #: bytes taken per pixel shown on the CPU, beside the network itself: as measured on 96 to 128 pixels a side, for which
 #: with the overlap the smallest tiles are shown
 _BYTES_PER_PIXEL = 105_000
+#: one at a time has the descriptor of stderr
+_SPEAKING = threading.RLock()
 #: seconds that one tile may take: the program is known to hang on broken drivers
 _LONGEST = 3600
 
@@ -128,6 +131,7 @@ class _Package(_Run):
 def silent() -> Iterator[None]:
     """Log what ncnn says meanwhile: it writes to the descriptor of stderr, progress too, and has no option against."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_SPEAKING)
         with contextlib.suppress(OSError):  # there may be no stderr, or no room for what is said
             said = stack.enter_context(tempfile.TemporaryFile())
             stderr = os.dup(2)
