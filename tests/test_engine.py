@@ -175,6 +175,17 @@ def test_a_picture_matched_to_itself_stays_as_it_is_whatever_its_mask(tmp_path: 
     assert np.abs(result.pixels.astype(int) - upscaled.pixels).mean() < 2
 
 
+def test_a_picture_that_no_step_changed_has_its_tone(tmp_path: Path) -> None:
+    frame = picture("rgb8", 60, 80)
+    # as a photo in which no text was found: nothing is masked, nothing erased
+    chain = [engine.call("mask"), engine.call("erase", force=True), engine.call("match-hist")]
+    result = Engine(chain).run(frame)
+    assert result.digest == frame.digest and "nothing to match" in result.sidecar.steps[-1].notes["result"]
+    # without any step nothing is known of an earlier tone
+    with pytest.raises(UsageError, match="no earlier tone"):
+        Engine([engine.call("match-hist")]).run(frame)
+
+
 def test_the_input_has_a_name_only_where_all_steps_are_known() -> None:
     frame = picture("rgb8", 9, 9)
     for call in (engine.call("match-hist", reference="@input"), engine.call("compare", reference="@input")):

@@ -29,23 +29,29 @@ def match_hist(
 ) -> Frame:
     """Give the whole picture the tone of a reference; a picture that has it already is kept bit for bit.
 
+    So is, without a reference, a picture that no step has changed: in a folder some may have had no text.
     The tone is measured outside the mask, so that what is to be changed, or was invented, does not count.
     """
     from imgedit.ops import tone
 
     target = _before(frame) if reference is None else reference
+    if target is None:
+        return frame.replace(notes={"result": "no step changed the pixels: there is nothing to match"})
     # of the same area as the target: a mask that came after it would compare two different things
     source = ToneStats(**tone.measure(frame.pixels, frame.mask if target.masked else None))
     pixels = tone.match(frame.pixels, source, target, mode, strength)
     return frame if pixels is frame.pixels else frame.replace(pixels=pixels)
 
 
-def _before(frame: Frame) -> ToneStats:
-    """Return the tone recorded before the last step that changed pixels."""
-    for step in reversed(frame.sidecar.steps):
-        if step.tone_before is not None and step.source != step.result:
+def _before(frame: Frame) -> ToneStats | None:
+    """Return the tone recorded before the last step that changed pixels; None where all steps kept them."""
+    changed = [step for step in frame.sidecar.steps if step.source != step.result]
+    for step in reversed(changed):
+        if step.tone_before is not None:
             return step.tone_before
+    if frame.sidecar.steps and not changed:
+        return None
     raise UsageError(
-        "no earlier tone is recorded: no step in the sidecar changed the pixels",
+        "no earlier tone is recorded: the sidecar has no step, or none that says what was before it",
         "say what to match: --reference FILE",
     )

@@ -14,7 +14,7 @@ from imgedit.models import hub, locating, weights
 
 
 def convert(path: Path) -> list[Path]:
-    """Return the safetensors files that were written beside the pickles in *path*, a file or the folder of a model.
+    """Return the safetensors files that stand beside the pickles in *path*, a file or the folder of a model.
 
     Of a folder, what a model is loaded from; what is there as safetensors already stays as it is. Each file is written
     whole or not at all. Raises UsageError where there is nothing to convert, DataError for a pickle that is damaged,
@@ -25,11 +25,11 @@ def convert(path: Path) -> list[Path]:
         raise UsageError(
             f"{path.name} is not called like a pickle: {', '.join(weights.PICKLES)}", "give a file or folder that is"
         )
-    wanted = {pickled: safe for pickled, safe in wanted.items() if not safe.exists()}
     if not wanted:
-        raise UsageError(f"{path.name} needs nothing converted", f"see what is there: imgedit models verify {path}")
+        raise UsageError(f"{path.name} holds nothing to convert", f"see what is there: imgedit models verify {path}")
     for pickled, safe in wanted.items():
-        _write(_tensors(pickled), safe)
+        if not safe.exists():
+            _write(_tensors(pickled), safe)
     return list(wanted.values())
 
 

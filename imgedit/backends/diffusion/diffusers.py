@@ -162,7 +162,7 @@ class Diffusers:
         }
 
     def convert(self, path: Path) -> list[Path]:
-        """Return the safetensors files that were written from pickles: see ``_convert.convert``."""
+        """Return the safetensors files that stand for pickles, written where they lacked: see ``_convert.convert``."""
         from imgedit.backends.diffusion import _convert
 
         return _convert.convert(path)
