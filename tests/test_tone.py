@@ -225,7 +225,8 @@ def test_without_reference_the_tone_before_the_last_change_is_wanted() -> None:
 
 
 def test_without_reference_and_history_it_is_refused() -> None:
-    frame = Frame(photo(), sidecar=Sidecar(steps=(step(stats(photo()), "a", "a"),)))
+    # a step that changed pixels, and does not say what was before it
+    frame = Frame(photo(), sidecar=Sidecar(steps=(step(None, "a", "b"),)))
     with pytest.raises(UsageError) as caught:
         match_hist(frame)
     assert "--reference" in caught.value.hint
