@@ -39,8 +39,9 @@ def rates(each: int) -> None:
     means = np.zeros(2)
     for kind in FAILURES:
         found = [(case, codes(case)) for case in cases(CONFIRM, SEED, each, (kind,))]
-        own = sum(case.codes[0] in seen for case, seen in found) / len(found)
-        fits = sum(bool(set(case.codes) & set(seen)) for case, seen in found) / len(found)
+        count = max(len(found), 1)  # of few tries none may be a case of its kind
+        own = sum(case.codes[0] in seen for case, seen in found) / count
+        fits = sum(bool(set(case.codes) & set(seen)) for case, seen in found) / count
         means += (own, fits)
         listed = "/".join(sorted({case.codes[0] for case, _ in found}))
         print(f"| {kind} | {listed} | {own:.0%} | {fits:.0%} | {len(found)} |")
