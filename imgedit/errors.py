@@ -92,3 +92,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return "known: " + ", ".join(names) if names else "nothing of the kind is known here"
+
+
+def no_thread(error: BaseException) -> bool:
+    """Return whether *error* is what Python says where the system has no memory for another thread."""
+    return isinstance(error, RuntimeError) and "start new thread" in str(error)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from imgedit.errors import ImgeditError, OutOfMemory
+from imgedit.errors import ImgeditError, OutOfMemory, no_thread
 
 GB = 10**9
 #: of what is free, this share may be planned with where no target is given: others live on the machine too
@@ -27,10 +27,10 @@ KEPT_SHARE = 0.9
 #: seconds between two looks at the memory in use: at first, and at most
 _INTERVAL, _LONGEST = 0.001, 0.01
 _ROOT = Path("/")
-#: allocators say it in their own words: torch on the CPU, CUDA and its libraries, onnxruntime, C++, and threads
+#: allocators say it in their own words: torch on the CPU, CUDA and its libraries, onnxruntime, C++
 _WORDS = re.compile(
     r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|failed to allocate memory"
-    r"|bad_alloc|alloc_failed|std::length_error|can't start new thread",
+    r"|bad_alloc|alloc_failed|std::length_error",
     re.IGNORECASE,
 )
 
@@ -149,7 +149,7 @@ class Watch:
 
 def is_lack(error: BaseException) -> bool:
     """Say whether *error* means that there was not enough memory, whichever allocator says so."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or no_thread(error):
         return True
     return isinstance(error, Exception) and not isinstance(error, ImgeditError) and bool(_WORDS.search(str(error)))
 

@@ -20,6 +20,7 @@ from imgedit.errors import (
     EXIT_USAGE,
     ImgeditError,
     nearest,
+    no_thread,
 )
 
 #: commands that are not stages: module of this package → summary for the list of commands
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         talk.error(wrapped)
         return wrapped.exit_code
     except Exception as error:
-        if isinstance(error, RuntimeError) and "start new thread" in str(error):  # so the system says it of threads
+        if no_thread(error):
             return _out_of_memory()
         if isinstance(error, ImportError) and not (error.name or "").startswith("imgedit"):
             talk.say("error", f"a package is broken here: {error}")

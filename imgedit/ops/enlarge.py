@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit import spill
+from imgedit.errors import no_thread
 from imgedit.ops.limits import (
     APPROACH_ROUNDS,
     RELAX_CONTEXT,
@@ -246,7 +247,9 @@ def _each_tile(work: Callable[[range, range], None], pixels: NDArray[Any], tall:
     with ThreadPoolExecutor(threads) as pool:
         try:
             done = pool.map(lambda tile: work(*tile), _tiles(pixels, tall, broad))
-        except RuntimeError as error:  # what the system says where it has no memory for a thread
+        except RuntimeError as error:
+            if not no_thread(error):
+                raise
             raise MemoryError(str(error)) from None
         for _ in done:
             pass
