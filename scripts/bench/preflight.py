@@ -2,7 +2,8 @@
 
     python scripts/bench/preflight.py [EACH]
 
-EACH cases (40) of every kind from photos that chose no threshold, ten times as many clean ones; processor time.
+EACH cases (40) of every kind from photos that chose no threshold, ten times as many clean ones;
+processor time on one core.
 """
 
 from __future__ import annotations

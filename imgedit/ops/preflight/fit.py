@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.ops.preflight.record import Box, Record, record
-from imgedit.ops.preflight.view import View
+from imgedit.ops.preflight.view import View, quantile
 
 Plane = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -152,9 +152,9 @@ def _covered(view: View, contrast: Map, share: Map) -> Flags | None:
     strength = contrast[likely & inside]
     if len(strength) < LEAST:
         return None
-    found = likely & (contrast > max(STRONG * float(np.median(strength)), 8))
+    found = likely & (contrast > max(STRONG * quantile(strength, 0.5), 8))
     depth = cv2.distanceTransform((found & inside).view(np.uint8), cv2.DIST_L2, 3)[found & inside]
-    thick = int(2 * np.ceil(float(np.quantile(depth, 0.97)) + 0.5) + 1) if len(depth) else 3
+    thick = int(2 * np.ceil(quantile(depth, 0.97) + 0.5) + 1) if len(depth) else 3
     outer = (found & ~inside).view(np.uint8)
     bodies = cv2.morphologyEx(outer, cv2.MORPH_OPEN, np.ones((thick, thick), np.uint8))
     return np.asarray(found & (cv2.dilate(bodies, np.ones((3, 3), np.uint8)) == 0))
@@ -242,7 +242,7 @@ def _two(view: View, contrast: Map, share: Map, where: Box) -> Iterable[Record]:
     strength = contrast[likely & (view.inside > 0)]
     if len(strength) < LEAST:
         return
-    found = likely & (contrast > max(0.5 * float(np.median(strength)), 8))
+    found = likely & (contrast > max(0.5 * quantile(strength, 0.5), 8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(view.inside, connectivity=8)
     for x, y, width, height, area in stats[1:count].tolist():
         if area < SOLID * width * height or min(width, height) < 8 or max(width, height) < LONG:
@@ -257,7 +257,7 @@ def _two(view: View, contrast: Map, share: Map, where: Box) -> Iterable[Record]:
 def _gap(profile: NDArray[np.intp]) -> int:
     """Return the length of the gap between two things in a profile along the box, or 0 where there are not two."""
     smooth = np.convolve(profile, np.ones(9) / 9, "same")
-    full = np.flatnonzero(smooth > 0.4 * float(np.quantile(smooth, 0.9)))
+    full = np.flatnonzero(smooth > 0.4 * quantile(smooth, 0.9))
     if len(full) < 3:
         return 0
     gaps = np.diff(full)

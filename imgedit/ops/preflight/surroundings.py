@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.ops.preflight.record import Box, Record, percent, record
-from imgedit.ops.preflight.view import View
+from imgedit.ops.preflight.view import View, quantile
 
 Map = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -42,12 +42,12 @@ def look(view: View, where: Box) -> Iterable[Record]:
     count = np.count_nonzero(near)
     if not count:
         return
-    around = view.rgb[near]
-    clipped = float(((around == 0).all(axis=1) | (around == 255).all(axis=1)).mean())
+    black, white = (cv2.inRange(view.rgb, (end,) * 3, (end,) * 3) for end in (0, 255))
+    clipped = np.count_nonzero(near & (cv2.max(black, white) > 0)) / count
     if clipped > CLIPPED:
         yield record("IE120", where, share=percent(clipped))
-    sigma, white = noise(view.luma, clear)
-    if sigma > NOISY and white > WHITE:
+    sigma, whiteness = noise(view.luma, clear)
+    if sigma > NOISY and whiteness > WHITE:
         yield record("IE121", where, sigma=sigma)
     if grid_strength(view.luma, clear) > BLOCKY:
         yield record("IE111", where)
@@ -90,12 +90,12 @@ def blur(luma: Map, clear: Flags) -> float:
     if np.count_nonzero(clear) < 500:
         return 0.0
     gradient = _gradient(luma)
-    edge = max(float(np.quantile(gradient[clear], 1 - SHARPEST)), FAINT)
+    edge = max(quantile(gradient[clear], 1 - SHARPEST), FAINT)
     edges = clear & (gradient >= edge)
     if np.count_nonzero(edges) < 30:
         return 0.0
     again = _gradient(np.asarray(cv2.GaussianBlur(luma, (0, 0), REBLUR), np.float32))
-    ratio = float(np.quantile(gradient[edges] / np.maximum(again[edges], 1e-3), 0.75))
+    ratio = quantile(gradient[edges] / np.maximum(again[edges], 1e-3), 0.75)
     return float(REBLUR / max(ratio**2 - 1, 1e-3) ** 0.5)
 
 
@@ -161,21 +161,21 @@ def _along_rim(view: View) -> tuple[Map, Map, Map]:
     """
     smooth = np.asarray(cv2.GaussianBlur(view.rgb, (0, 0), 1.5), np.float32)
     luma = cv2.cvtColor(smooth, cv2.COLOR_RGB2GRAY)
-    slopes = np.dstack([cv2.Sobel(luma, cv2.CV_32F, *d, scale=1 / 8) for d in ((1, 0), (0, 1))])
-    normals = np.dstack([cv2.Sobel(view.away, cv2.CV_32F, *d, scale=1 / 8) for d in ((1, 0), (0, 1))])
-    normals = cv2.blur(normals, (5, 5))
+    slopes = [cv2.Sobel(luma, cv2.CV_32F, *d, scale=1 / 8) for d in ((1, 0), (0, 1))]
+    normals = [cv2.blur(cv2.Sobel(view.away, cv2.CV_32F, *d, scale=1 / 8), (5, 5)) for d in ((1, 0), (0, 1))]
     grown = np.pad((view.away < 6).view(np.uint8), 1)
     lines, _ = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     line = max(lines, key=len)[:, 0, :] - 1
     x, y = line[:, 0], line[:, 1]
-    away = normals[y, x] / np.maximum(np.linalg.norm(normals[y, x], axis=1, keepdims=True), 1e-6)
+    away = np.stack([each[y, x] for each in normals], axis=1)
+    away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
     rows, columns = view.inside.shape
     colours, gradients = [], []
     for far in (-1, 1, 3, 5):
         column = np.clip(np.rint(x + far * away[:, 0]).astype(np.intp), 0, columns - 1)
         row = np.clip(np.rint(y + far * away[:, 1]).astype(np.intp), 0, rows - 1)
         colours.append(smooth[row, column])
-        gradients.append(slopes[row, column])
+        gradients.append(np.stack([each[row, column] for each in slopes], axis=1))
     return line.astype(np.float32), np.mean(colours, axis=0), np.stack(gradients, axis=1)
 
 
