@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from imgedit import registry
-from imgedit.frame import Frame, ImageInfo, MaskInfo, ToneStats, plane_coverage, plane_digest
+from imgedit.errors import OutOfMemory, starting_threads
+from imgedit.frame import Frame, ImageInfo, LatentStats, MaskInfo, ToneStats, plane_coverage, plane_digest
 
 #: the encoder that needs no weights, for the statistics of every step
 ENCODER = "pool8"
+_HINT = "give a smaller picture, or free some memory"
 
 
 def described(frame: Frame, *, since: Frame | None = None, measure: bool = True, outside_kept: bool = False) -> Frame:
@@ -38,11 +40,20 @@ def described(frame: Frame, *, since: Frame | None = None, measure: bool = True,
                 digest=plane_digest(frame.mask),
                 coverage=plane_coverage(frame.mask),
             )
-    latents, tone = frame.sidecar.latents, frame.sidecar.tone
     if not measure:
         return frame.with_sidecar(image=image, mask=mask)
+    try:
+        latents, tone = _measured(frame, since, outside_kept)
+    except MemoryError as error:
+        raise OutOfMemory("not enough memory to measure the picture", _HINT) from error
+    return frame.with_sidecar(image=image, mask=mask, latents=latents, tone=tone)
+
+
+def _measured(frame: Frame, since: Frame | None, outside_kept: bool) -> tuple[LatentStats | None, ToneStats | None]:
+    """Return latents and tone of *frame*; what has not changed *since* is not measured again."""
+    latents, tone = frame.sidecar.latents, frame.sidecar.tone
     moved = since is not None and since.pixels is not frame.pixels
-    with ThreadPoolExecutor(1) as beside:
+    with starting_threads(), ThreadPoolExecutor(1) as beside:
         measuring = None
         if latents is None or moved:
             measuring = beside.submit(registry.backend("latents", ENCODER).encode, frame.pixels)
@@ -53,7 +64,7 @@ def described(frame: Frame, *, since: Frame | None = None, measure: bool = True,
             tone = measured_tone(frame)
         if measuring is not None:
             latents = measuring.result()
-    return frame.with_sidecar(image=image, mask=mask, latents=latents, tone=tone)
+    return latents, tone
 
 
 def measured_tone(frame: Frame) -> ToneStats:

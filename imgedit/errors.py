@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -97,3 +98,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def no_thread(error: BaseException) -> bool:
     """Return whether *error* is what Python says where the system has no memory for another thread."""
     return isinstance(error, RuntimeError) and "start new thread" in str(error)
+
+
+@contextmanager
+def starting_threads() -> Iterator[None]:
+    """Raise MemoryError, which it is, where the system has no memory for another thread."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not no_thread(error):
+            raise
+        raise MemoryError(str(error)) from None

@@ -12,7 +12,7 @@ from typing import Any
 
 from imgedit import codec
 from imgedit.describe import measured_tone
-from imgedit.errors import UsageError, nearest
+from imgedit.errors import UsageError, nearest, starting_threads
 from imgedit.frame import Frame, ToneStats
 from imgedit.param import Param
 
@@ -115,6 +115,7 @@ def reading(path: Path, limits: codec.Limits) -> Future[Frame]:
         while len(_READING) >= MOST_READ:
             del _READING[next(iter(_READING))]
         reader = ThreadPoolExecutor(1)
-        _READING[key] = reader.submit(codec.read_file, path, limits)
+        with starting_threads():
+            _READING[key] = reader.submit(codec.read_file, path, limits)
         reader.shutdown(wait=False)
     return _READING[key]

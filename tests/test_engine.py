@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgedit import codec, engine
+from imgedit.cli import ahead
 from imgedit.describe import described
 from imgedit.engine import Call, Engine
-from imgedit.errors import BrokenPromise, DataError, GateFailed, UsageError
+from imgedit.errors import BrokenPromise, DataError, GateFailed, OutOfMemory, UsageError
 from imgedit.frame import Frame, Sidecar
+from imgedit.ops import bands, learned, nearest
 from imgedit.promises import outside_difference
 from imgedit.stage import Expect, Opt, stage
 
@@ -231,3 +234,28 @@ def test_the_tone_that_an_edit_keeps_is_that_of_its_result(kind: str) -> None:
     filled = before.replace(pixels=picture(kind, 60, 80, seed=3).pixels)
     moved = described(filled, since=before, outside_kept=True)
     assert moved.sidecar.tone == described(filled.with_sidecar(tone=None)).sidecar.tone != before.sidecar.tone
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda frame: bands.each(str, [1, 2]),
+        lambda frame: ahead.ordered(iter([SimpleNamespace(pixels=1)] * 2), str, 2),
+        lambda frame: nearest.estimates(frame.pixels, frame.mask),
+        lambda frame: learned.fills(frame.pixels, frame.mask),
+    ],
+    ids=["bands", "ahead", "nearest", "learned"],
+)
+def test_threads_that_cannot_start_are_a_lack_of_memory(
+    work: Callable[[Frame], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    frame = with_mask(picture("RGB", 40, 50))
+    monkeypatch.setattr("threading.Thread.start", fail)
+    monkeypatch.setattr(bands, "_THREADS", 2)
+    with pytest.raises(MemoryError, match="thread"):
+        list(work(frame))
+    with pytest.raises(OutOfMemory, match="memory"):
+        Engine([]).run(frame)

@@ -19,7 +19,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "frame": ({"errors", "spill", "strict_json"}, {"numpy"}),
     "jobs": ({"frame"}, set()),
     "param": ({"errors", "frame"}, set()),
-    "describe": ({"frame", "registry", "ops", ""}, {"numpy"}),
+    "describe": ({"errors", "frame", "registry", "ops", ""}, {"numpy"}),
     "promises": ({"errors", "frame", "stage"}, {"numpy"}),
     "strict_json": ({"errors"}, set()),
     "stage": ({"errors", "frame", "param"}, set()),

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from imgedit.errors import starting_threads
+
 #: pictures under way at once, at most
 AT_ONCE = 4
 #: and no further one is taken in once they have so many pixels together: larger ones are worked on one by one
@@ -56,7 +58,8 @@ def ordered(
             for item in items:
                 while waiting and sum(one.pixels for one, _ in waiting) + item.pixels > most:
                     yield oldest()
-                waiting.append((item, pool.submit(run, item)))
+                with starting_threads():
+                    waiting.append((item, pool.submit(run, item)))
                 del item  # not kept while the next is read
                 while len(waiting) > workers or sum(one.pixels for one, _ in waiting) >= most:
                     yield oldest()

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit.errors import starting_threads
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -33,7 +35,7 @@ def each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """
     if len(items) < 2 or _THREADS == 1:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with starting_threads(), ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(function, items))
 
 

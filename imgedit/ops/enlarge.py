@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit import spill
-from imgedit.errors import no_thread
+from imgedit.errors import starting_threads
 from imgedit.ops.limits import (
     APPROACH_ROUNDS,
     RELAX_CONTEXT,
@@ -244,14 +244,8 @@ def _each_tile(work: Callable[[range, range], None], pixels: NDArray[Any], tall:
         for tile in _tiles(pixels, tall, broad):
             work(*tile)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            done = pool.map(lambda tile: work(*tile), _tiles(pixels, tall, broad))
-        except RuntimeError as error:
-            if not no_thread(error):
-                raise
-            raise MemoryError(str(error)) from None
-        for _ in done:
+    with starting_threads(), ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda tile: work(*tile), _tiles(pixels, tall, broad)):
             pass
 
 

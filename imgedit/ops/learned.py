@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit.errors import starting_threads
 from imgedit.ops.depth import LEVEL
 from imgedit.ops.harmonic import harmonic
 from imgedit.ops.lively import sharpened
@@ -103,7 +104,7 @@ def fills(pixels: Pixels, mask: Plane, *, large: bool = False) -> tuple[Floats, 
     scale = np.float32(1 if pixels.dtype == np.uint8 else LEVEL)
     guess = harmonic(pixels, mask).astype(np.float32)
     smooth = guess / scale
-    with ThreadPoolExecutor(1) as beside:
+    with starting_threads(), ThreadPoolExecutor(1) as beside:
         waves = beside.submit(spectral, smooth, mask, WIDE_BLOCK if large else BLOCK)
         copied = estimates(pixels, mask, guess, stride=WIDE_STRIDE if large else STRIDE)
         return smooth, waves.result(), copied.mean / scale, copied.texture / scale

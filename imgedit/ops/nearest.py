@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from imgedit.errors import starting_threads
 from imgedit.ops.harmonic import harmonic
 from imgedit.ops.patches import Votes, closed, over, square, whole
 
@@ -83,7 +84,7 @@ def estimates(
         values = closed(vote.result(levels), levels, hole) * unit
         return np.where(hole[..., None], np.clip(values, 0, 255 * unit), known)
 
-    with ThreadPoolExecutor(2) as pool:
+    with starting_threads(), ThreadPoolExecutor(2) as pool:
         return Estimates(*pool.map(filled, votes))
 
 
