@@ -98,10 +98,10 @@ class Param:
         if self.choices and converted not in self.choices:
             raise ValueError(f"{converted!r} is not a choice, {nearest(str(converted), self.choices)}")
         low, high = self.opt.min, self.opt.max
-        if self.kind in ("int", "float") and not (
-            (low is None or converted >= low) and (high is None or converted <= high)
-        ):
-            raise ValueError(f"{converted} is outside {self.range}")
+        if low is not None and converted < low:
+            raise ValueError(f"{converted} is too small, it must be {self.range}")
+        if high is not None and converted > high:
+            raise ValueError(f"{converted} is too large, it must be {self.range}")
         return self.opt.check(converted) if self.opt.check else converted
 
     def names_file(self, value: Any) -> bool:

@@ -350,6 +350,31 @@ def test_every_option_can_be_set_by_environment(photo: Path, run: Run) -> None:
     assert json.loads(masked.stdout)["steps"][0]["params"]["rect"] == [[1, 1, 9, 9]]
 
 
+@pytest.mark.parametrize(
+    ("command", "variable", "value", "message"),
+    [
+        ("upscale", "IMGEDIT_UPSCALE_SCALE", "0.5", "--scale: 0.5 is too small, it must be 1 to 8"),
+        ("upscale", "IMGEDIT_UPSCALE_BACKEND", "fo", "there is no upscale backend 'fo'"),
+        ("upscale", "IMGEDIT_UPSCALE_FAITHFUL", "1", "the upscale backend 'lanczos' has no option --faithful"),
+        ("erase", "IMGEDIT_ERASE_MAX_PIXELS", "0", "--max-pixels: 0 is too small, it must be at least 1"),
+        ("profile lanczos", "IMGEDIT_PROFILE_SIZE", "3", "--size: 3 is too small, it must be 8 to 20000"),
+        ("models verify x", "IMGEDIT_MODELS_VERIFY_JSON", "x", "Invalid value for '--json': 'x' is not a"),
+    ],
+)
+def test_an_error_names_the_variable_that_set_a_value(
+    command: str, variable: str, value: str, message: str, photo: Path, run: Run
+) -> None:
+    arguments = [*command.split(), *([] if " " in command else [photo])]
+    first, second = run(*arguments, env={variable: value, "IMGEDIT_MASK_FIT": value}).stderr.decode().splitlines()
+    assert first.startswith(f"error: {message}") and first.endswith(f" (set by {variable})")
+    assert second.startswith("hint: ")
+
+
+def test_a_value_that_was_typed_is_of_no_variable(photo: Path, run: Run) -> None:
+    said = run("upscale", "--scale=0", photo, env={"IMGEDIT_UPSCALE_SCALE": "0"}).stderr
+    assert b"error: --scale: 0.0 is too small, it must be 1 to 8\n" in said
+
+
 def test_damage_in_a_stream_is_not_called_done(photo: Path, run: Run) -> None:
     good = photo.read_bytes()
     bad = bytearray(good)

@@ -93,7 +93,7 @@ def test_text_and_values_mean_the_same(name: str, value: Any, expected: Any) -> 
         ("pairs", 3, "odd"),
         ("strength", "nan", "finite"),
         ("strength", "inf", "finite"),
-        ("strength", "1.5", "outside"),
+        ("strength", "1.5", "too large, it must be 0 to 1"),
         ("fit", "glyhp", "glyph"),
         ("invert", "maybe", "neither"),
         ("rect", "1,2,3", "x,y,width,height"),

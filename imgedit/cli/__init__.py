@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -83,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         # not cli.main(): that swallows a closed pipe and exits with 1
-        given = sys.argv[1:] if arguments is None else list(arguments)
         with cli.make_context("imgedit", given) as ctx:
             result = cli.invoke(ctx)
         if sys.stdout is not None:
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except ImgeditError as error:
+        error.message += _variables(error.message, given)
         talk.error(error)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -101,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except click.UsageError as error:
         # of a mistyped option click would name the nearest in the message too
-        talk.say("error", error.message if isinstance(error, click.NoSuchOption) else error.format_message())
+        message = error.message if isinstance(error, click.NoSuchOption) else error.format_message()
+        talk.say("error", message + _variables(message, given))
         talk.say("hint", _usage_hint(error))
         return EXIT_USAGE
     except click.ClickException as error:
@@ -134,6 +137,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         talk.say("error", "this is a bug of imgedit, not of yours")
         talk.say("hint", "please report the lines above with the command that you typed")
         return EXIT_BUG
+
+
+def _variables(message: str, given: Sequence[str]) -> str:
+    """Return, to be added to *message*, which environment variables set what it names: options, or their values."""
+    typed = {argument.partition("=")[0] for argument in given}
+    found = set()
+    for words in (given[:1], given[:2]):
+        prefix = "_".join(["IMGEDIT", *words, ""]).upper().replace("-", "_")
+        for variable, value in os.environ.items():
+            option = "--" + variable.removeprefix(prefix).lower().replace("_", "-")
+            named = re.search(rf"{re.escape(option)}\b(?!-)", message) or repr(value) in message
+            if variable.startswith(prefix) and option not in typed and named:
+                found.add(variable)
+    return f" (set by {', '.join(sorted(found))})" if found else ""
 
 
 def _out_of_memory() -> int:

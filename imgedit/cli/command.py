@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgedit import registry
-from imgedit.param import FILES
+from imgedit.param import FILES, Kind, Opt
 from imgedit.stage import Param, Stage
 
 if TYPE_CHECKING:
@@ -121,6 +121,24 @@ def _defaults(param: Param) -> str:
     return f"  [{'; '.join(facts)}]" if facts else ""
 
 
+class _Number(click.ParamType):  # type: ignore[type-arg]
+    """A number that no stage takes, judged as those of stages are."""
+
+    name = "number"
+
+    def __init__(self, judge: Param) -> None:
+        self.judge = judge
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.judge.check(value)
+
+
+def number(name: str, kind: Kind, opt: Opt, **more: Any) -> click.Option:
+    """Return the option *name* of a number that no stage takes; *more*: as of click.Option."""
+    judge = Param(name.replace("-", "_"), kind, None, opt)
+    return click.Option([f"--{name}"], metavar=_METAVARS[kind], type=_Number(judge), help=opt.help, **more)
+
+
 def inputs() -> click.Argument:
     """Return the argument INPUT of all commands with pictures."""
     return click.Argument(["inputs"], nargs=-1, metavar="[INPUT]...", type=click.Path(readable=False))
@@ -181,18 +199,8 @@ def shared_options(*, output: bool = True) -> list[click.Parameter]:
             help="Read the inputs from a NUL-delimited list; - is stdin.",
         ),
         click.Option(["--json"], is_flag=True, help="Write the sidecars as JSON lines instead of pictures."),
-        click.Option(
-            ["--max-pixels"],
-            metavar="N",
-            type=click.IntRange(1),
-            help="Refuse pictures with more pixels, before decoding them.",
-        ),
-        click.Option(
-            ["--max-chunk-bytes"],
-            metavar="N",
-            type=click.IntRange(1),
-            help="Refuse pictures with more metadata in one piece, in bytes.",
-        ),
+        number("max-pixels", "int", Opt("Refuse pictures with more pixels, before decoding them.", min=1)),
+        number("max-chunk-bytes", "int", Opt("Refuse pictures with more metadata in one piece, in bytes.", min=1)),
         click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors."),
         click.Option(["-v", "--verbose"], is_flag=True, help="Say what is being done."),
     ]

@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from imgedit import registry
+from imgedit.cli.command import number
 from imgedit.errors import UsageError
+from imgedit.stage import Opt
 
 SIZES = (256, 512, 1024)
 TILES = (64, 128, 256, 512)
@@ -39,7 +41,7 @@ def _profile(
     came with the run. The first row of a size has the tile that is planned; backends without tiles have that row alone.
     """
     if not 1 < scale <= 8:
-        raise UsageError(f"--scale {scale:g} is outside 1 to 8", "--scale 2")
+        raise UsageError(f"--scale must be above 1 and at most 8, not {scale:g}", "--scale 2")
     found = registry.backend("upscale", backend)
     rows = []
     wanted = (None, *sorted(set(tile or TILES)))
@@ -64,12 +66,10 @@ command = click.Command(
     help=_profile.__doc__,
     params=[
         click.Argument(["backend"], metavar="BACKEND"),
-        click.Option(
-            ["--size"], multiple=True, type=click.IntRange(8, 20_000), metavar="N", help="Rows and columns; repeat."
-        ),
-        click.Option(["--tile"], multiple=True, type=click.IntRange(16), metavar="N", help="Side of tiles; repeat."),
-        click.Option(["--scale"], type=float, default=2.0, metavar="X", help="Factor for rows and columns."),
-        click.Option(["--memory-target-gb"], type=click.FloatRange(0.05), metavar="X", help="As of `imgedit upscale`."),
+        number("size", "int", Opt("Rows and columns; repeat.", min=8, max=20_000), multiple=True),
+        number("tile", "int", Opt("Side of tiles; repeat.", min=16), multiple=True),
+        number("scale", "float", Opt("Factor for rows and columns."), default=2.0),
+        number("memory-target-gb", "float", Opt("As of `imgedit upscale`.", min=0.05)),
         click.Option(["--json"], is_flag=True, help="Print the rows as one JSON object."),
     ],
 )

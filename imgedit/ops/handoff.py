@@ -92,7 +92,7 @@ CODES: dict[str, Code] = {
     "IL213": Code(
         "warning",
         "unusual guidance scale",
-        "the guidance scale {now:g} is outside {low:g} to {high:g}, what the profile says is usual for this model",
+        "the guidance scale is {now:g}; the profile says that {low:g} to {high:g} is usual for this model",
         "give --guidance-scale {low:g} to {high:g}, or change the range in the profile",
         "Distilled models are made for a scale near 1, and burn out with the usual 7.5; others ignore the prompt "
         "at that scale. The range is in the profile, from the checkpoint's sampler, and can be changed there.",
