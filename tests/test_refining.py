@@ -189,6 +189,7 @@ def test_a_target_that_nothing_fits_into_says_what_would_do() -> None:
         backend = registry.backend("upscale", name)
         with pytest.raises(OutOfMemory) as error:
             backend.upscale(photo(200, 200), 400, 400, resources=Resources(0.05))
+        assert "nothing may be taken beside what the program itself holds" in error.value.message
         enough = float(error.value.hint.split()[1])
         assert backend.upscale(photo(200, 200), 400, 400, resources=Resources(enough)).pixels.shape == (400, 400, 3)
 

@@ -90,7 +90,7 @@ def too_little(left: float, needs: float) -> OutOfMemory:
     Rounded up, with room for what the process comes to hold besides, so that the target that the hint names is enough.
     """
     return OutOfMemory(
-        f"even the smallest tile needs more memory than there is beside the program itself: {as_gb(max(left, 0))} GB",
+        f"not even the smallest tile fits: {said(left)} may be taken beside what the program itself holds",
         f"--memory-target-gb {math.ceil((needs / GB + 0.02) * 20) / 20:g} would do, if the machine has that",
     )
 
@@ -226,5 +226,12 @@ def _of_limits() -> Iterator[int]:
 
 
 def as_gb(count: float) -> float:
-    """Return *count* bytes in 10⁹ bytes, as it is written in notes and messages."""
+    """Return *count* bytes in 10⁹ bytes, as it is written in notes."""
     return round(count / GB, 3)
+
+
+def said(count: float) -> str:
+    """Return *count* bytes as it is written in messages."""
+    if count <= 0:
+        return "nothing"
+    return f"{count / GB:.1f} GB" if count >= GB else f"{count / 1e6:.1f} MB"

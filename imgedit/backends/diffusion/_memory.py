@@ -124,11 +124,11 @@ def plan(
     found = next((way for way in ways if way.needs(side, side) <= budget), None)
     if found is None:
         needed = ways[-1].needs(side, side)
-        room = f"{_gb(budget)} may be taken"
+        room = f"{memory.said(budget)} may be taken"
         if target_gb is not None:
-            room = f"--memory-target-gb {target_gb:g} leaves {_gb(budget)} beside what is in use"
+            room = f"--memory-target-gb {target_gb:g} leaves {memory.said(budget)} beside what is in use"
         raise OutOfMemory(
-            f"the model {layout.located.name!r:.200} needs about {_gb(needed)} on {device} "
+            f"the model {layout.located.name!r:.200} needs about {memory.said(needed)} on {device} "
             f"at {side}×{side}, and {room}",
             _hint(target_gb, needed + memory.in_use(device), itemsize),
         )
@@ -159,7 +159,3 @@ def sizes(layout: Layout) -> dict[str, int]:
 def _widths(config: Mapping[str, object]) -> list[int]:
     found = config.get("block_out_channels")
     return [int(width) for width in found] if isinstance(found, list | tuple) else []
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"
