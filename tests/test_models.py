@@ -721,3 +721,19 @@ def test_the_file_that_is_off_is_named_from_its_model_on(part: str, cache: Path,
     (tmp_path / "truncd" / part / "config.json").write_bytes(b"{")
     with pytest.raises(DataError, match=f"^truncd/{part}/config.json is damaged"):
         kinds.read_json(tmp_path / "truncd" / part / "config.json")
+
+
+def test_a_method_says_that_its_model_is_not_here(cache: Path, run: Run) -> None:
+    def needed() -> dict[str, str]:
+        rows = json.loads(run("backends", "--json").stdout)["backends"]
+        return {f"{row['kind']}:{row['name']}": row["hint"] for row in rows if row["missing"] == ["a model"]}
+
+    assert needed() == {
+        "diffusion:diffusers": f"imgedit models pull {catalogue.DEFAULT}",
+        "fill:spandrel": "imgedit models pull anyisalin/big-lama",
+        "upscale:diffusion": "imgedit models pull stabilityai/stable-diffusion-x4-upscaler",
+        "upscale:spandrel": "imgedit upscale --backend spandrel:FILE",
+    }
+    assert f"needs a model: imgedit models pull {catalogue.DEFAULT}  ".encode() in run("backends").stdout
+    fake.into_cache(cache, ID, fake.model())
+    assert "diffusion:diffusers" not in needed() and "upscale:diffusion" in needed()

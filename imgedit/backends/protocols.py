@@ -22,6 +22,7 @@ class Flags(Protocol):
     extra of `pip install 'imgedit[…]'` that brings them; empty when a plain install does.
     *deterministic*: the same input gives the same output, always. A class that is made from a file of weights
     (``--backend NAME:FILE``) says ``takes_file = True``, and is called with the file or the id of a model as text.
+    One that runs a model says how a command names it: ``uses = "inpaint --model"``.
     """
 
     summary: ClassVar[str]

@@ -49,6 +49,7 @@ class Diffusers:
     requires: ClassVar[tuple[str, ...]] = ("torch", "diffusers", "transformers", "safetensors", "accelerate")
     extra: ClassVar[str] = "models"
     deterministic: ClassVar[bool] = True
+    uses: ClassVar[str] = "inpaint --model"
     watch: ClassVar[Callable[[int, int], None] | None] = None
 
     def __init__(self) -> None:

@@ -27,6 +27,7 @@ class Spandrel:
     deterministic: ClassVar[bool] = True
     bit_depths: ClassVar[tuple[int, ...]] = (8, 16)
     takes_file: ClassVar[bool] = True
+    uses: ClassVar[str] = "erase --backend spandrel:FILE"
 
     def __init__(self, file: str) -> None:
         from imgedit.backends import networks

@@ -36,6 +36,7 @@ class Diffusion:
     native_scale: ClassVar[int | None] = None
     bit_depths: ClassVar[tuple[int, ...]] = (8, 16)
     takes_file: ClassVar[bool] = True
+    uses: ClassVar[str] = "upscale --backend diffusion:ID"
     tiled: ClassVar[bool] = True
     own: ClassVar[tuple[str, ...]] = ("prompt", "steps", "seed")
     watch: ClassVar[Callable[[int, int], None] | None] = None

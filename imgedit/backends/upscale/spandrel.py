@@ -23,6 +23,7 @@ class Spandrel:
     native_scale: ClassVar[int | None] = None
     bit_depths: ClassVar[tuple[int, ...]] = (8, 16)
     takes_file: ClassVar[bool] = True
+    uses: ClassVar[str] = "upscale --backend spandrel:FILE"
     tiled: ClassVar[bool] = True
 
     def __init__(self, file: str) -> None:
