@@ -11,12 +11,14 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from imgedit import registry
+from imgedit.backends.diffusion import _pipeline
 from imgedit.errors import DataError, OutOfMemory, Unavailable, UsageError
 from imgedit.jobs import Crop, Sampling, Synthesized
 
@@ -392,6 +394,36 @@ def test_another_family_runs_by_the_pipeline_of_diffusers(
     assert notes["pipeline"] == "StableDiffusionInpaintPipeline" and notes["sampler"] == table()[scheduler][0]
 
 
+@pytest.mark.parametrize(("scale", "negative"), [(3.0, {"negative_tokens_cut": 4}), (1.0, {})])
+def test_another_family_says_what_it_does_not_read(
+    backend: Any, other: Path, scale: float, negative: dict[str, int]
+) -> None:
+    given = sampling(other, "other", prompt="!" * 78, negative_prompt="!" * 79, guidance_scale=scale)
+    notes = backend.synthesize(given, [crop(1)])[0].notes
+    assert {name: count for name, count in notes.items() if "tokens" in name} == {"tokens_cut": 3, **negative}
+
+
+def test_an_encoder_that_reads_on_makes_up_for_one_that_stops() -> None:
+    @dataclasses.dataclass
+    class Words:
+        model_max_length: int
+
+        def __call__(self, text: str) -> SimpleNamespace:
+            return SimpleNamespace(input_ids=text.split())
+
+    short = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=77))
+    endless = SimpleNamespace(config=SimpleNamespace())
+    both = SimpleNamespace(tokenizer=Words(77), text_encoder=short, tokenizer_2=Words(10**30), text_encoder_2=endless)
+    alone = SimpleNamespace(tokenizer=Words(77), text_encoder=short)
+    takes = {"max_sequence_length": SimpleNamespace(default=512)}
+
+    def cut(parts: SimpleNamespace, count: int) -> int:
+        return _pipeline._cut(cast(Any, SimpleNamespace(pipeline=parts)), takes, "a " * count)
+
+    assert [cut(both, count) for count in (70, 500, 515)] == [0, 0, 3]
+    assert [cut(alone, count) for count in (70, 80)] == [0, 3]
+
+
 @pytest.mark.parametrize(
     ("option", "says"),
     [
@@ -452,6 +484,9 @@ def test_notes_say_how_it_was_made(backend: Any, small_models: Path) -> None:
     json.dumps(notes)
     notes = backend.synthesize(dataclasses.replace(given, prompt="!" * 75, negative_prompt=""), [crop(1)])[0].notes
     assert "tokens_cut" not in notes and "negative_tokens_cut" not in notes
+    # without guidance nothing reads the negative prompt
+    notes = backend.synthesize(dataclasses.replace(given, guidance_scale=1.0), [crop(1)])[0].notes
+    assert notes["tokens_cut"] > 0 and "negative_tokens_cut" not in notes
 
 
 # --- failures ---------------------------------------------------------------------------------------------

@@ -81,9 +81,14 @@ def synthesize(
         **({"economy": list(model.economy)} if model.economy else {}),
         **({"spacing": schedule.spacing} if schedule.spacing else {}),
         **({"tokens_cut": said[0].cut} if said[0].cut else {}),
-        **({"negative_tokens_cut": said[1].cut} if said[1].cut else {}),
+        **({"negative_tokens_cut": said[1].cut} if said[1].cut and _guided(model, sampling) else {}),
     }
     return [Synthesized(values, {**common, "latents": note}) for values, note in zip(pixels, notes)]
+
+
+def _guided(model: Loaded, sampling: Sampling) -> bool:
+    """Return whether the negative prompt has a part in it: some models are told the scale itself instead."""
+    return sampling.guidance_scale > 1 and model.unet.config.time_cond_proj_dim is None
 
 
 def encode(model: Loaded, pixels: Sequence[Any], blanked: Sequence[Any] | None = None) -> list[Encoded]:
@@ -246,7 +251,7 @@ def _denoised(
 ) -> Any:
     import torch
 
-    guided = sampling.guidance_scale > 1 and model.unet.config.time_cond_proj_dim is None
+    guided = _guided(model, sampling)
     condition = _condition(model, said, state.latents, guided=guided)
     if model.unet.config.time_cond_proj_dim is not None:
         condition["timestep_cond"] = _scale_embedding(model, sampling.guidance_scale, len(state.latents))

@@ -174,7 +174,26 @@ def _one(running: Running, sampling: Sampling, crop: Crop, watch: Callable[[int,
             "this model cannot be used here: imgedit models list shows others",
         )
     notes = {"pipeline": type(running.pipeline).__name__, "sampler": type(sampler).__name__, "batch": 1}
+    if cut := _cut(running, takes, sampling.prompt):
+        notes["tokens_cut"] = cut
+    if sampling.guidance_scale > 1 and (cut := _cut(running, takes, sampling.negative_prompt)):
+        notes["negative_tokens_cut"] = cut
     return Synthesized(pixels.clip(0, 1), notes)
+
+
+def _cut(running: Running, takes: Mapping[str, Any], text: str) -> int:
+    """Return how many tokens of *text* no encoder reads: of several, one may read on where the others stop."""
+    cuts = []
+    for number in ("", "_2", "_3"):
+        tokenizer = getattr(running.pipeline, f"tokenizer{number}", None)
+        encoder = getattr(running.pipeline, f"text_encoder{number}", None)
+        if tokenizer is None or encoder is None:
+            continue
+        # an encoder that could read on for ever reads what its pipeline hands to it
+        given = takes["max_sequence_length"].default if "max_sequence_length" in takes else tokenizer.model_max_length
+        most = getattr(encoder.config, "max_position_embeddings", given)
+        cuts.append(len(tokenizer(text).input_ids) - min(most, tokenizer.model_max_length))
+    return max(0, min(cuts, default=0))
 
 
 def _optional(running: Running, sampling: Sampling, takes: Mapping[str, Any]) -> dict[str, Any]:
