@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -103,6 +104,56 @@ class _Runs:
 
     def __reduce__(self) -> Any:
         return (Path.touch, (self.told,))
+
+
+def test_shards_are_converted_with_their_index(pickled: Path, small_models: Path, run: Run) -> None:
+    from safetensors.torch import load_file
+
+    wanted = {}
+    for part, stem, new in (
+        ("unet", "diffusion_pytorch_model", "diffusion_pytorch_model"),
+        ("text_encoder", "pytorch_model", "model"),
+    ):
+        whole = pickled / part / f"{stem}.bin"
+        tensors = torch.load(whole, weights_only=True)
+        whole.unlink()
+        names = [f"{stem}-0000{number}-of-00002.bin" for number in (1, 2)]
+        held = {name: names[number % 2] for number, name in enumerate(tensors)}
+        for shard in names:
+            torch.save({name: tensors[name] for name in tensors if held[name] == shard}, whole.with_name(shard))
+        index = whole.with_name(f"{stem}.bin.index.json")
+        index.write_text(json.dumps({"metadata": {"total_size": 7}, "weight_map": held}))
+        wanted[part] = tensors, [f"{new}-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    with pytest.raises(DataError, match="is a pickle") as error:
+        locate(str(pickled))
+    assert "imgedit models convert" in error.value.hint
+    done = run("models", "convert", pickled)
+    assert done.returncode == 0, done.stderr
+    assert [line.rpartition("/")[2] for line in done.stdout.decode().splitlines()] == [
+        *wanted["text_encoder"][1],
+        "model.safetensors.index.json",
+        *wanted["unet"][1],
+        "diffusion_pytorch_model.safetensors.index.json",
+        "diffusion_pytorch_model.fp16.safetensors",
+    ]
+    found = locate(str(pickled))
+    for part, (tensors, names) in wanted.items():
+        assert [path.name for path in found.files[part]] == names
+        read = {name: value for path in found.files[part] for name, value in load_file(path).items()}
+        assert read.keys() == tensors.keys() and all(torch.equal(read[name], tensors[name]) for name in tensors)
+        (index,) = (pickled / part).glob("*.safetensors.index.json")
+        listed = json.loads(index.read_text())
+        assert listed["metadata"] == {"total_size": 7} and listed["weight_map"].keys() == tensors.keys()
+        assert all(name in load_file(pickled / part / shard) for name, shard in listed["weight_map"].items())
+
+
+def test_an_index_leads_to_no_other_folder(pickled: Path, tmp_path: Path) -> None:
+    file = pickled / "unet" / "diffusion_pytorch_model.bin"
+    file.rename(tmp_path / "elsewhere.bin")
+    index = {"weight_map": {"x": "../../elsewhere.bin"}}
+    file.with_name("diffusion_pytorch_model.bin.index.json").write_text(json.dumps(index))
+    assert not [path for path in convert(pickled) if path.parent.name == "unet"]
+    assert not list(tmp_path.glob("*.safetensors")) and not list((pickled / "unet").glob("*.safetensors*"))
 
 
 def test_shards_that_cannot_be_converted_are_not_said_to_be(pickled: Path) -> None:

@@ -118,9 +118,9 @@ def _remove(model: str, yes: bool, **options: Any) -> int:
 def _convert(model: str, **options: Any) -> int:
     """Write the weights of a model that come as pickles as .safetensors files beside them, and print their names.
 
-    MODEL is a file (.ckpt, .bin, .pt, .pth, .pkl) or a folder in diffusers' layout. Pickles can run code when they are
-    read: nothing but weights is read here, and a file that holds more is refused. `inpaint` runs from .safetensors
-    alone.
+    MODEL is a file (.ckpt, .bin, .pt, .pth, .pkl) or a folder in diffusers' layout, of which shards come with their
+    index. Pickles can run code when they are read: nothing but weights is read here, and a file that holds more is
+    refused. `inpaint` runs from .safetensors alone.
     """
     _configure(options)
     from imgedit import registry

@@ -18,6 +18,8 @@ NEVER = ("safety_checker", "feature_extractor", "image_encoder")
 #: what the weights of a component are called, before their variant and ending
 PLAIN = ("diffusion_pytorch_model", "model", "pytorch_model")
 SAFE = ".safetensors"
+#: what lists the shards of pickled weights is called
+_INDICES = [f"{stem}.bin.index{variant}.json" for stem in PLAIN for variant in ("", ".fp16")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,22 +158,41 @@ def chosen(folder: Path) -> tuple[Path, ...]:
             one, index = f"{stem}{variant}{SAFE}", f"{stem}{SAFE}.index{variant}.json"
             if one in here:
                 return (here[one],)
-            if index in here:
-                listed = kinds.read_json(here[index]).get("weight_map")
-                shards = sorted(set(map(str, listed.values()))) if isinstance(listed, dict) else []
-                if shards and all(name in here for name in shards):
-                    return tuple(here[name] for name in shards)
+            if index in here and (shards := _shards(here[index])):
+                return shards
     pickles = [path for path in here.values() if path.name.endswith(weights.PICKLES)]
     if pickles and not any(SAFE in name for name in here):
-        whole = [path for path in pickles if convertible(path)]
+        whole = list(convertible(folder))
         raise _pickled(weights.shown((whole or pickles)[0]), folder.parent if whole else None)
     return ()
 
 
-def convertible(file: Path) -> bool:
-    """Return whether a pickle in a component's folder is called like one file with all of its weights."""
-    stem, _, variant = file.stem.partition(".")
-    return file.suffix.lower() in weights.PICKLES and stem in PLAIN and variant in ("", "fp16")
+def convertible(folder: Path) -> dict[Path, Path]:
+    """Return pickle → what its safetensors are to be called, of all weights in a component's folder.
+
+    Where these are shards, all of them and then their index, a .json file. Raises DataError for a damaged index.
+    """
+    found = {}
+    for file in hub.files(folder):
+        stem, _, variant = file.stem.partition(".")
+        if file.suffix.lower() in weights.PICKLES and stem in PLAIN and variant in ("", "fp16"):
+            found[file] = file.with_name(_safe(file.stem) + SAFE)
+        elif file.name in _INDICES and (shards := _shards(file)):
+            found |= {path: path.with_name(_safe(path.name.replace(".bin", SAFE))) for path in (*shards, file)}
+    return found
+
+
+def _safe(name: str) -> str:
+    # transformers looks for its weights by another name than for its pickles
+    return name.replace("pytorch_model", "model", 1) if name.startswith("pytorch_model") else name
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    """Return the files beside an *index* that it names, in order; none where one of them is not there."""
+    here = {path.name: path for path in hub.files(index.parent) if path.parent == index.parent and path.exists()}
+    listed = kinds.read_json(index).get("weight_map")
+    names = sorted(set(map(str, listed.values()))) if isinstance(listed, dict) else []
+    return tuple(here[name] for name in names) if all(name in here for name in names) else ()
 
 
 def _folder(name: str, folder: Path, revision: str | None) -> Located:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from imgedit.backends import networks
 from imgedit.errors import DataError, FileError, UsageError
-from imgedit.models import hub, locating, weights
+from imgedit.models import kinds, locating, weights
 
 
 def convert(path: Path) -> list[Path]:
     """Return the safetensors files that stand beside the pickles in *path*, a file or the folder of a model.
 
-    Of a folder, what a model is loaded from; what is there as safetensors already stays as it is. Each file is written
-    whole or not at all. Raises UsageError where there is nothing to convert, DataError for a pickle that is damaged,
-    holds more than weights, or none, FileError where one cannot be read or written.
+    Of a folder, what a model is loaded from, shards with their index; what is there as safetensors already stays as it
+    is. Each file is written whole or not at all. Raises UsageError where there is nothing to convert, DataError for a
+    pickle that is damaged, holds more than weights, or none, FileError where one cannot be read or written.
     """
     wanted = _of_folder(path) if path.is_dir() else {path: path.with_suffix(locating.SAFE)}
     if not path.is_dir() and path.suffix.lower() not in weights.PICKLES:
@@ -28,22 +29,27 @@ def convert(path: Path) -> list[Path]:
     if not wanted:
         raise UsageError(f"{path.name} holds nothing to convert", f"see what is there: imgedit models verify {path}")
     for pickled, safe in wanted.items():
-        if not safe.exists():
+        if safe.exists():
+            continue
+        if safe.suffix == ".json":
+            _write_index(pickled, safe)
+        else:
             _write(_tensors(pickled), safe)
     return list(wanted.values())
 
 
 def _of_folder(folder: Path) -> dict[Path, Path]:
-    """Return pickle → what its safetensors are to be called, of the parts that a pipeline is loaded from."""
-    found = {}
-    for file in hub.files(folder):
-        used = file.parent.parent == folder and file.parent.name not in locating.NEVER
-        if used and locating.convertible(file):
-            stem, _, variant = file.stem.partition(".")
-            # transformers looks for its weights by another name than for its pickles
-            name = "model" if stem == "pytorch_model" else stem
-            found[file] = file.with_name(f"{name}{'.' if variant else ''}{variant}{locating.SAFE}")
-    return found
+    """Return what can be converted of the parts that a pipeline is loaded from."""
+    parts = sorted(part for part in folder.iterdir() if part.is_dir() and part.name not in locating.NEVER)
+    return {pickled: safe for part in parts for pickled, safe in locating.convertible(part).items()}
+
+
+def _write_index(index: Path, path: Path) -> None:
+    """Write to *path* the *index* of shards, with their names as safetensors."""
+    shards = {pickled.name: safe.name for pickled, safe in locating.convertible(index.parent).items()}
+    listed = kinds.read_json(index)
+    named = {name: shards[str(shard)] for name, shard in listed["weight_map"].items()}
+    _whole(path, lambda file: file.write_text(json.dumps({**listed, "weight_map": named}, indent=2)))
 
 
 def _tensors(file: Path) -> dict[str, Any]:
@@ -66,20 +72,27 @@ def _tensors(file: Path) -> dict[str, Any]:
 
 
 def _write(tensors: Mapping[str, Any], path: Path) -> None:
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".converting-") as folder:
-            whole = Path(folder) / path.name
-            save_file(dict(tensors), whole, metadata={"format": "pt"})
-            with whole.open("rb") as file:
-                os.fsync(file.fileno())
-            whole.replace(path)
+        _whole(path, lambda file: save_file(dict(tensors), file, metadata={"format": "pt"}))
     except ValueError as error:  # what such a file cannot hold: sparse tensors
         raise DataError(
             f"{path.name} cannot hold these weights: {error!s:.160}", "imgedit models list shows models"
         ) from None
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Have *path* written whole or not at all."""
+    from safetensors import SafetensorError
+
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".converting-") as folder:
+            made = Path(folder) / path.name
+            write(made)
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
+            made.replace(path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"{path}: {reason}", "make room, and check the rights of the folder") from None
