@@ -194,3 +194,9 @@ def test_settings_are_checked_as_the_file_is(tmp_path: Path) -> None:
         found.override("match-hist.reference=@before-nothing")
     changed = found.override("match-hist.reference=some/file.png")
     assert changed.calls[-1].params["reference"] == str(Path("some/file.png").absolute())
+
+
+@pytest.mark.parametrize("name", ["remove-date-stamp", "upscale-photo"])
+def test_shipped_pipelines_enlarge_photos_by_what_is_for_photos(name: str) -> None:
+    (enlarging,) = (call for call in pipeline.find(name).calls if call.stage.name == "upscale")
+    assert enlarging.params["backend"] == "hybrid"
