@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from imgedit.engine import Engine, call
 from imgedit.errors import DataError, UsageError
 from imgedit.frame import Frame, Region
-from imgedit.ops import glyph, masks
+from imgedit.ops import fitting, glyph, masks
 from imgedit.stages.mask import DILATE, mask
 
 planes = st.builds(
@@ -294,6 +295,40 @@ def test_where_there_are_no_strokes_the_region_is_taken() -> None:
     np.testing.assert_array_equal(
         result.mask, made(with_regions(blank(), *corners), fit="polygon", dilate=DILATE["glyph"])
     )
+
+
+def test_a_region_that_is_taken_whole_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    frame = with_regions(blank(), (10.0, 10.0), (60.0, 10.0), (60.0, 30.0), (10.0, 30.0))
+    done = Engine([call("mask")]).run(frame)
+    (found,) = done.sidecar.findings
+    assert (found.code, found.severity) == ("IM301", "warning") and "in 1 of 1 regions" in found.message
+    assert "IM301 letters are not told from their ground" in caplog.text
+    # it is of that mask alone
+    assert not Engine([call("mask", fit="polygon")]).run(done).sidecar.findings
+
+
+@pytest.mark.parametrize(("opacity", "said"), [(0.25, ["IM302"]), (1.0, [])])
+def test_a_large_faint_watermark_is_said_to_be_hard_to_see(opacity: float, said: list[str]) -> None:
+    photos = sample.photos(["astronaut", "brick"])
+    for photo in photos.values():
+        style = sample.Style(110, (255, 255, 255), opacity=opacity)
+        pixels, truth = sample.stamp(photo, "SAMPLE", style=style)
+        x, y, width, height = cv2.boundingRect((truth > 0).view(np.uint8))
+        corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+        done = Engine([call("mask")]).run(with_regions(Frame(pixels), *corners))
+        assert [finding.code for finding in done.sidecar.findings] == said
+
+
+@pytest.mark.parametrize("kind", ["date", "caption", "small"])
+def test_of_usual_letters_nothing_is_said(kind: str) -> None:
+    assert not Engine([call("mask")]).run(stamped(kind)[0]).sidecar.findings
+
+
+def test_the_warnings_are_documented() -> None:
+    assert [line.split()[0] for line in fitting.explain("").splitlines()] == ["IM301", "IM302", "IM303"]
+    assert fitting.explain("im302").startswith("IM302: letters that are hard to see (warning)")
+    with pytest.raises(UsageError, match="mask has no code 'IE101'"):
+        fitting.explain("IE101")
 
 
 def test_box_polygon_and_growth() -> None:

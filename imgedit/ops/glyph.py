@@ -48,6 +48,8 @@ AGREED = 0.5
 EQUAL = 0.9
 #: strokes that are learned are taken where they let expect this IoU with the true ones
 SURE = 0.4
+#: letters are hard to see where they let expect less than this; of lines lower than this, pixels, that does no harm
+SEEN, TALL = 0.6, 40.0
 #: large letters and their glow fade into the ground over more pixels: this share of the line's height, at most so many
 FADING, FADED = 0.03, 4
 #: longer crops are searched reduced to this, pixels
@@ -59,11 +61,15 @@ EVERYWHERE = 0.85
 
 
 class Fitted(NamedTuple):
-    """Strokes of one box. *place*: (x, y, width, height) in the picture; *mask*: 255 on strokes; *why*: if unsure."""
+    """Strokes of one box. *place*: (x, y, width, height) in the picture; *mask*: 255 on strokes; *why*: if unsure.
+
+    *hard*: height of letters that are large and so hard to see that much of it may be ground, pixels; else 0.
+    """
 
     place: tuple[int, int, int, int]
     mask: Plane
     why: str
+    hard: float = 0.0
 
 
 def fit(
@@ -90,7 +96,9 @@ def fit(
     masks.draw(inside, local)
     if not inside.any():
         return Fitted((x, y, width, tall), np.zeros((tall, width), np.uint8), "it holds no pixel")
-    learned = _learned(crop, inside, local, finder) if finder else None
+    learned, expected = _learned(crop, inside, local, finder) if finder else (None, 1.0)
+    full = height / max(scale)
+    hard = full if expected < SEEN and full >= TALL else 0.0
     if not learned and known is not None:
         there, own = known[y : y + tall, x : x + width], np.zeros((tall, width), np.uint8)
         masks.draw(own, polygon - (x, y))
@@ -105,22 +113,27 @@ def fit(
         larger = cv2.resize(strokes, (width, tall), interpolation=cv2.INTER_LINEAR)
         strokes = (larger > 0).view(np.uint8) * np.uint8(255)
     grown = masks.dilate(strokes, min(int(fading / max(scale)), FADED))
-    return Fitted((x, y, width, tall), grown if not why else np.zeros_like(strokes), why)
+    return Fitted((x, y, width, tall), grown if not why else np.zeros_like(strokes), why, hard)
 
 
-def _learned(crop: Plane, inside: Plane, local: regions.Points, finder: Finder) -> tuple[Plane, float] | None:
-    """Return the strokes that *finder* is sure of, and how far they fade, pixels; None where it is not sure."""
+def _learned(
+    crop: Plane, inside: Plane, local: regions.Points, finder: Finder
+) -> tuple[tuple[Plane, float] | None, float]:
+    """Return the strokes that *finder* is sure of, and how far they fade, pixels; None where it is not sure.
+
+    And the IoU with the true ones that it lets expect.
+    """
     # what lies beyond the picture, however far, is not looked at
     seen = regions.clip(local, *crop.shape[:2])
     if len(seen) < 3:
-        return None
+        return None, 1.0
     found, expected = parted(finder(crop, seen), inside, regions.line(seen)[1])
     if expected < SURE or not found.any():
-        return None
+        return None, expected
     rows, columns = np.nonzero(found)
     box = cv2.boxPoints(cv2.minAreaRect(np.stack([columns, rows], axis=1).astype(np.float32)))
     # what is shown reduced is known to half a pixel of what is shown
-    return found, 0.5 * (regions.line(box.astype(np.float64))[1] / HEIGHT - 1)
+    return (found, 0.5 * (regions.line(box.astype(np.float64))[1] / HEIGHT - 1)), expected
 
 
 def draw(
@@ -132,12 +145,17 @@ def draw(
 ) -> str:
     """Set the strokes in a convex *polygon* to 255, in place; where none are sure, all of it: then return why."""
     fitted = fit(pixels, polygon, finder, known)
+    put(mask, polygon, fitted)
+    return fitted.why
+
+
+def put(mask: Plane, polygon: regions.Points, fitted: Fitted) -> None:
+    """Set what was *fitted* to a *polygon* to 255, in place; where no strokes are sure, all of it."""
     if fitted.why:
         masks.draw_covering(mask, polygon)
     else:
         x, y, width, height = fitted.place
         mask[y : y + height, x : x + width] |= fitted.mask
-    return fitted.why
 
 
 def _found(crop: NDArray[np.uint8], inside: Plane, local: regions.Points, height: float) -> tuple[Plane, str]:

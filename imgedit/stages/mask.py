@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from imgedit.errors import DataError, UsageError
-from imgedit.frame import Frame, MaskInfo
+from imgedit.frame import Finding, Frame, MaskInfo
 from imgedit.stage import Around, Opt, Polygon, Rect, stage
 
 #: pixels that a mask is grown by, unless told: letters fade into their ground over a pixel, after JPEG over two, and
@@ -17,7 +18,14 @@ LOGO = "logo"
 LISTED = 20
 
 
-@stage(makes=["mask"], keeps=["pixels", "size", "alpha"], also="strokes:learned")
+def _explain(code: str) -> str:
+    """Return the documentation of a code of mask, or the list of all for an empty one."""
+    from imgedit.ops import fitting
+
+    return fitting.explain(code)
+
+
+@stage(makes=["mask"], keeps=["pixels", "size", "alpha"], also="strokes:learned", explain=_explain)
 def mask(
     frame: Frame,
     around: Around | None = None,
@@ -60,12 +68,13 @@ def mask(
     its pixels is, so that no stroke is lost; the mask then is made of whole cells.
 
     The strokes of letters are found by a small network that ships with the package; where it is not sure, by what
-    colours and edges tell; and where these are not sure either, the region is taken, and the notes say so.
+    colours and edges tell; and where these are not sure either, the region is taken, and a warning says so, as of
+    large letters that are hard to see. --explain CODE says more about a warning.
 
     Regions of logos are never fitted: they are taken as they are. With --shape watermark, the strokes of one white or
     black overlay are followed over the whole picture, and added to what is found in the regions if there are any, as
-    are further copies of their text; where nothing convinces, the regions are taken as without it, and the notes of the
-    step say why.
+    are further copies of their text; where nothing convinces, the regions are taken as without it, and a warning says
+    why.
     """
     from imgedit.ops import masks
 
@@ -90,7 +99,24 @@ def mask(
     drawn = masks.feather(drawn, feather)
     # digest and coverage are those of the mask that is kept: the engine fills them in
     info = MaskInfo(digest="", coverage=0.0, grid=grid, dilation_cells=dilate_cells)
-    return frame.replace(mask=drawn, notes={**notes, "dilated": grown}).with_sidecar(mask=info)
+    said = _said(frame, notes)
+    return frame.replace(mask=drawn, notes={**notes, "dilated": grown}).with_sidecar(mask=info, findings=said)
+
+
+def _said(frame: Frame, notes: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Return the findings of *frame* with what the *notes* say of this mask in place of what was said of the last."""
+    from imgedit.ops import fitting
+
+    found = []
+    if notes.get("polygons"):
+        first = notes["unsure"][0]
+        found.append(fitting.noticed("IM301", count=notes["polygons"], of=notes["regions"], why=first["why"]))
+    if hard := notes.get("hard"):
+        found.append(fitting.noticed("IM302", count=hard["regions"], of=notes["regions"], height=hard["height"]))
+    if not notes.get("watermark", {}).get("found", True):
+        found.append(fitting.noticed("IM303", why=notes["watermark"]["why"]))
+    others = (finding for finding in frame.sidecar.findings if finding.code not in fitting.CODES)
+    return (*others, *(Finding(*each) for each in found))
 
 
 def _source(
@@ -105,7 +131,7 @@ def _source(
     threshold: int,
 ) -> tuple[Any, dict[str, Any], int]:
     """Return the mask as drawn, the notes, and the pixels that it is grown by unless told."""
-    from imgedit.ops import masks
+    from imgedit.ops import masks, watermark
 
     given = bool(rects or polygons or picture is not None)
     sought = shape == "watermark"
@@ -135,31 +161,28 @@ def _source(
         "fit": fit,
     }
     if sought:
-        veil, notes["watermark"] = _watermark(frame)
+        texts = _texts(frame)
+        veil, notes["watermark"] = _watermark(frame, texts)
         if veil is not None:
             fitted, found = _fitted(frame, around, fit, veil.mask)
-            again, notes["watermark"]["copies"] = _copies(frame, fitted, veil)
+            again, notes["watermark"]["copies"] = watermark.copies(frame.pixels, fitted, texts, veil.overlay)
             return drawn | veil.elsewhere | fitted | again, {**notes, "fit": "watermark", **found}, DILATE["glyph"]
     fitted, found = _fitted(frame, around, fit)
     return drawn | fitted, {**notes, **found}, DILATE[fit]
 
 
-def _watermark(frame: Frame) -> tuple[Any, dict[str, Any]]:
-    """Return an overlay over the whole picture, None where there is none, and what is known of it."""
+def _watermark(frame: Frame, texts: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+    """Return an overlay over the whole picture, None where there is none, and what is known of it.
+
+    *texts*: corners of the places that are known to have some of it.
+    """
     from imgedit.ops import watermark
 
-    veil = watermark.find(frame.pixels, _texts(frame))
+    veil = watermark.find(frame.pixels, texts)
     if veil.overlay is None:
         return None, {"found": False, "why": veil.why}
     colour = [round(level * frame.full_scale / 255) for level in veil.overlay.colour]
     return veil, {"found": True, "colour": colour, "opacity": round(veil.overlay.opacity, 3)}
-
-
-def _copies(frame: Frame, strokes: Any, veil: Any) -> tuple[Any, int]:
-    """Return where the *strokes* of the regions stand again in the same overlay, and how often."""
-    from imgedit.ops import watermark
-
-    return watermark.copies(frame.pixels, strokes, _texts(frame), veil.overlay)
 
 
 def _texts(frame: Frame) -> list[Any]:
@@ -180,7 +203,7 @@ def _fitted(frame: Frame, around: Around | None, fit: str, known: Any = None) ->
 
     drawn = masks.empty(frame.rows, frame.columns)
     finder = _Finder(around) if around else None
-    unsure = []
+    unsure, hard = [], []
     for region in frame.sidecar.regions:
         corners = masks.points(region.polygon)
         if len(corners) < 3:
@@ -190,10 +213,15 @@ def _fitted(frame: Frame, around: Around | None, fit: str, known: Any = None) ->
         elif fit == "polygon" or region.label == LOGO:
             masks.draw_covering(drawn, corners)
         else:
-            why = glyph.draw(drawn, frame.pixels, corners, finder, known)
-            if why:
-                unsure.append({"where": [round(number) for number in corners.min(axis=0)], "why": why})
+            fitted = glyph.fit(frame.pixels, corners, finder, known)
+            glyph.put(drawn, corners, fitted)
+            if fitted.why:
+                unsure.append({"where": [round(number) for number in corners.min(axis=0)], "why": fitted.why})
+            elif fitted.hard:
+                hard.append(fitted.hard)
     notes: dict[str, Any] = {"polygons": len(unsure), "unsure": unsure[:LISTED]} if unsure else {}
+    if hard:
+        notes["hard"] = {"regions": len(hard), "height": round(max(hard))}
     if finder and finder.backend:
         notes["model"] = finder.backend.fingerprint
     return drawn, notes
