@@ -62,6 +62,14 @@ def watch(item: Call, step: Callable[[int, int], None] | None) -> None:
             backend.watch = step
 
 
+def own(item: Call) -> None:
+    """Let the backend of *item* know that nothing else goes on in this process: an interrupt may end it at once."""
+    if item.stage.backend:
+        backend = registry.backend_class(item.stage.backend[0], item.params["backend"])
+        if hasattr(backend, "owned"):
+            backend.owned = True
+
+
 @dataclass(slots=True)
 class Engine:
     """Runs calls on frames. *folder*: where relative reference files are looked up.

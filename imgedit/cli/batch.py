@@ -12,7 +12,7 @@ from imgedit import codec, registry, spill
 from imgedit.cli import ahead, talk
 from imgedit.cli.sinks import Kept, Sink
 from imgedit.cli.sources import Source
-from imgedit.engine import Call, Engine, watch
+from imgedit.engine import Call, Engine, own, watch
 from imgedit.errors import EXIT_GATE, EXIT_TERMINATED, BrokenPromise, GateFailed, ImgeditError, PartialFailure
 from imgedit.frame import Frame
 from imgedit.together import Work, together
@@ -76,6 +76,8 @@ class Batch:
         done = 0
         broken = False
         Engine(self.calls, self.limits, self.folder).prepare()
+        for call in self.calls:
+            own(call)
         targets = [call.params["memory_target_gb"] for call in self.calls if call.params.get("memory_target_gb")]
         spill.configure(int(min(targets) * 10**9) if targets else None)
         total = None if any(s.path is None for s in self.sources) else len(self.sources)

