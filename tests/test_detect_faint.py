@@ -19,7 +19,7 @@ from imgedit.backends.detect._found import Found
 from imgedit.backends.detect.rapidocr import Rapidocr
 from imgedit.errors import DataError, GateFailed
 from imgedit.frame import Frame, Region
-from imgedit.ops import lines, logo, looks, masks
+from imgedit.ops import lines, logo, logo_search, looks, masks
 from imgedit.ops.lines import Line, Reading
 from imgedit.stages.detect_text import detect_text
 
@@ -263,11 +263,11 @@ def test_a_logo_is_found_at_any_size_and_turn(scale: float, degrees: float, opac
     own, photo = mark(), sample.photos(["gravel"])["gravel"]
     wanted = logo.logo(own[..., :3], own[..., 3])
     pixels, truth = printed(photo, own, scale, degrees, opacity)
-    places = logo.find(pixels, wanted)
+    places = logo_search.find(pixels, wanted)
     assert len(places) == 1 and places[0].score > 0.75
     assert covered([places[0].polygon], truth) > 0.97
     assert cv2.contourArea(places[0].polygon.astype(np.float32)) < 1.3 * (truth > 127).sum()
-    assert logo.find(photo, wanted) == []
+    assert logo_search.find(photo, wanted) == []
 
 
 def test_a_small_logo_of_few_features_is_found_in_a_busy_picture() -> None:
@@ -282,12 +282,12 @@ def test_a_small_logo_of_few_features_is_found_in_a_busy_picture() -> None:
     shown = photo.convert("RGBA")
     shown.alpha_composite(drawn.resize((160, 64)).rotate(90, expand=True), (900, 600))
     wanted = logo.logo(own[..., :3], own[..., 3])
-    places = logo.find(np.asarray(shown.convert("RGB")), wanted, closely=False)
+    places = logo_search.find(np.asarray(shown.convert("RGB")), wanted, closely=False)
     assert len(places) == 1 and places[0].score > 0.75
     assert np.abs(places[0].polygon.mean(axis=0) - (932, 680)).max() < 50
     low, high = places[0].polygon.min(axis=0), places[0].polygon.max(axis=0)
     assert np.abs(low - (900, 604)).max() < 12 and np.abs(high - (960, 756)).max() < 12
-    assert logo.find(np.asarray(photo.convert("RGB")), wanted, closely=False) == []
+    assert logo_search.find(np.asarray(photo.convert("RGB")), wanted, closely=False) == []
 
 
 def test_a_logo_that_shows_nothing_is_refused() -> None:

@@ -96,17 +96,17 @@ def detect_text(
 def _logos(frame: Frame, logo: Frame, tile: int, overlap: int) -> list[Region]:
     """Return where the logo is: in the whole picture, reduced, and where it is not seen there, in tiles."""
     from imgedit.ops import logo as logos
-    from imgedit.ops import regions
+    from imgedit.ops import logo_search, regions
 
     wanted = _wanted(logo)
     small = regions.searchable(frame.pixels, WHOLE_SIDE)
     scale = frame.columns / small.shape[1]
-    places = [logos.Place(place.polygon * scale, place.score) for place in logos.find(small, wanted)]
+    places = [logos.Place(place.polygon * scale, place.score) for place in logo_search.find(small, wanted)]
     if not places and scale > 1:
         for top, left, rows, columns in regions.tiles(frame.rows, frame.columns, tile, max(overlap, tile // 3)):
             part = regions.searchable(frame.pixels[top : top + rows, left : left + columns])
             if not regions.is_flat(part):
-                found = logos.find(part, wanted, closely=False)
+                found = logo_search.find(part, wanted, closely=False)
                 places += [logos.moved(place, left, top) for place in found]
         places = logos.distinct(places)
     result = []
