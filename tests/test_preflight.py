@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from corpus import grown
@@ -20,8 +21,9 @@ from PIL import Image
 from sample import TUNING, jpeg, photos, stamp
 
 from imgedit import registry
+from imgedit.engine import Engine, call
 from imgedit.errors import DataError, GateFailed
-from imgedit.frame import Finding, Frame, Step
+from imgedit.frame import Finding, Frame, Region, Step
 from imgedit.ops import preflight as checks
 from imgedit.ops.preflight import geometry, surroundings
 from imgedit.stages.preflight import preflight
@@ -266,6 +268,31 @@ def test_the_stage_replaces_its_own_findings_and_keeps_others() -> None:
     frame = Frame(ground(), mask=rect(0, 100, 20, 60)).with_sidecar(findings=(other, old))
     found = preflight(frame).sidecar.findings
     assert [f.code for f in found] == ["XX001", "IE108"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "options"),
+    [
+        ("coins", "IE118", {"kind": "low-contrast", "seed": 6}),
+        ("astronaut", "IE112", {"kind": "caption", "seed": 6, "size": 72, "text": "2019-07-14"}),
+    ],
+)
+def test_strokes_that_were_found_in_these_pixels_cannot_lie_beside_them_or_be_narrower(
+    name: str, code: str, options: dict[str, Any]
+) -> None:
+    pixels, drawn = stamp(photos([name])[name], **options)
+    x, y, width, height = cv2.boundingRect((drawn > 25).astype(np.uint8))
+    corners = ((x - 3, y - 3), (x + width + 3, y - 3), (x + width + 3, y + height + 3), (x - 3, y + height + 3))
+    given = Frame(pixels).with_sidecar(regions=(Region(corners),))
+
+    def warned(frame: Frame) -> set[str]:
+        return {finding.code for finding in frame.sidecar.findings if finding.severity != "info"}
+
+    calls = [call("mask"), call("preflight", fail_on="never")]
+    assert code not in warned(Engine(calls).run(given))
+    # of the same mask from somewhere else both may be so
+    handed = Frame(pixels, mask=Engine(calls).run(given).mask)
+    assert code in warned(Engine(calls[1:]).run(handed))
 
 
 def test_the_stage_fails_at_or_above_the_severity() -> None:

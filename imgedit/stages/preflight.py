@@ -34,6 +34,9 @@ def preflight(
     assert frame.mask is not None
     grid = frame.sidecar.mask.grid if frame.sidecar.mask else None
     records = checks.check(frame.pixels, frame.mask, grid=grid, why=_nothing_found(frame))
+    if _fitted(frame):
+        # such a mask lies where the strokes are, and of what crosses it there is no narrower one
+        records = [r._replace(severity="info") if r.code == "IE112" else r for r in records if r.code != "IE118"]
     others = [finding for finding in frame.sidecar.findings if finding.code not in checks.CODES]
     frame = frame.with_sidecar(findings=(*others, *(Finding(*record) for record in records)))
     frame = frame.replace(notes={"found": tuple(record.code for record in records)})
@@ -41,6 +44,18 @@ def preflight(
     if refusal:
         raise GateFailed(*refusal, frame=frame)
     return frame
+
+
+def _fitted(frame: Frame) -> bool:
+    """Return whether the mask is of strokes alone that were found in these very pixels."""
+    for step in reversed(frame.sidecar.steps):
+        if step.stage == "mask":
+            asked, notes = step.params, step.notes
+            alone = notes.get("source") == "regions" and asked.get("mode") == "replace" and not asked.get("invert")
+            strokes = notes.get("fit") == "glyph" and not notes.get("polygons")
+            here = frame.sidecar.mask is not None and step.mask == frame.sidecar.mask.digest
+            return alone and strokes and here and step.result == frame.digest
+    return False
 
 
 def _nothing_found(frame: Frame) -> str | None:
