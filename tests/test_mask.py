@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from imgedit.engine import Engine, call
-from imgedit.errors import DataError, UsageError
+from imgedit.errors import DataError, GateFailed, UsageError
 from imgedit.frame import Frame, Region
 from imgedit.ops import fitting, glyph, masks
 from imgedit.stages.mask import DILATE, mask
@@ -303,6 +303,8 @@ def test_a_region_that_is_taken_whole_is_said(caplog: pytest.LogCaptureFixture) 
     (found,) = done.sidecar.findings
     assert (found.code, found.severity) == ("IM301", "warning") and "in 1 of 1 regions" in found.message
     assert "IM301 letters are not told from their ground" in caplog.text
+    with pytest.raises(GateFailed, match="IM301"):
+        Engine([call("preflight", fail_on="warning")]).run(done)
     # it is of that mask alone
     assert not Engine([call("mask", fit="polygon")]).run(done).sidecar.findings
 

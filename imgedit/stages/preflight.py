@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from imgedit.errors import GateFailed
-from imgedit.frame import Finding, Frame
+from imgedit.frame import Finding, Frame, Step
 from imgedit.stage import Opt, stage
 
 
@@ -27,35 +27,42 @@ def preflight(
     """Check the mask and what surrounds it, before a model is loaded; findings go into the sidecar.
 
     Each has a code, a severity, a place and a hint; --explain CODE says more about one, --explain without a code lists
-    all. A mask of another size than the picture is refused when it is read.
+    all. What mask warned of when it drew this mask counts for --fail-on too. A mask of another size than the picture is
+    refused when it is read.
     """
+    from imgedit.ops import fitting
     from imgedit.ops import preflight as checks
 
     assert frame.mask is not None
     grid = frame.sidecar.mask.grid if frame.sidecar.mask else None
     records = checks.check(frame.pixels, frame.mask, grid=grid, why=_nothing_found(frame))
-    if _fitted(frame):
+    drawn = _drawn(frame)
+    if drawn and _strokes(drawn):
         # such a mask lies where the strokes are, and of what crosses it there is no narrower one
         records = [r._replace(severity="info") if r.code == "IE112" else r for r in records if r.code != "IE118"]
     others = [finding for finding in frame.sidecar.findings if finding.code not in checks.CODES]
     frame = frame.with_sidecar(findings=(*others, *(Finding(*record) for record in records)))
     frame = frame.replace(notes={"found": tuple(record.code for record in records)})
-    refusal = checks.refusal(records, fail_on)
+    said = [checks.Record(f.code, f.severity, f.message, f.hint) for f in others if drawn and f.code in fitting.CODES]
+    refusal = checks.refusal([*said, *records], fail_on)
     if refusal:
         raise GateFailed(*refusal, frame=frame)
     return frame
 
 
-def _fitted(frame: Frame) -> bool:
-    """Return whether the mask is of strokes alone that were found in these very pixels."""
-    for step in reversed(frame.sidecar.steps):
-        if step.stage == "mask":
-            asked, notes = step.params, step.notes
-            alone = notes.get("source") == "regions" and asked.get("mode") == "replace" and not asked.get("invert")
-            strokes = notes.get("fit") == "glyph" and not notes.get("polygons")
-            here = frame.sidecar.mask is not None and step.mask == frame.sidecar.mask.digest
-            return alone and strokes and here and step.result == frame.digest
-    return False
+def _drawn(frame: Frame) -> Step | None:
+    """Return the step that drew this very mask for these very pixels, None where it is from somewhere else."""
+    step = next((step for step in reversed(frame.sidecar.steps) if step.stage == "mask"), None)
+    if step is None or frame.sidecar.mask is None:
+        return None
+    return step if (step.mask, step.result) == (frame.sidecar.mask.digest, frame.digest) else None
+
+
+def _strokes(drawn: Step) -> bool:
+    """Return whether a mask is of strokes alone that were found in the picture."""
+    asked, notes = drawn.params, drawn.notes
+    alone = notes.get("source") == "regions" and asked.get("mode") == "replace" and not asked.get("invert")
+    return alone and notes.get("fit") == "glyph" and not notes.get("polygons")
 
 
 def _nothing_found(frame: Frame) -> str | None:
