@@ -91,9 +91,6 @@ def measure(backend: Any, pixels: Any, truth: Any) -> tuple[float, ...]:
             false += 1
     found = frame.with_sidecar(regions=tuple(hits))
     boxes, strokes, final = (mask(found, AROUND, **o).mask for o in ({"fit": "polygon"}, {"dilate": 2}, {}))
-    within = masks.dilate(boxes, 4) > 0
-    drawn = (masks.dilate((truth > 25).view(np.uint8) * np.uint8(255), 2) > 0) & within
-    union = ((strokes > 0) | drawn).sum()
     left = 0.0
     if hits:
         filled = cv2.inpaint(pixels, (final > 0).astype(np.uint8), 3, cv2.INPAINT_TELEA)
@@ -107,10 +104,18 @@ def measure(backend: Any, pixels: Any, truth: Any) -> tuple[float, ...]:
         near[boxes > 0].mean() if hits else np.nan,
         (final[text] > 0).mean(),
         near[final > 0].mean() if hits else np.nan,
-        ((strokes > 0) & drawn).sum() / union if union else np.nan,
+        iou(strokes, truth, boxes),
         false,
         left,
     )
+
+
+def iou(strokes: Any, truth: Any, boxes: Any) -> float:
+    """Return the IoU of *strokes*, grown by 2, with the text, grown by 2, in the *boxes*; NaN where both are empty."""
+    within = masks.dilate(np.where(boxes > 0, np.uint8(255), np.uint8(0)), 4) > 0
+    drawn = (masks.dilate((truth > 25).view(np.uint8) * np.uint8(255), 2) > 0) & within
+    union = ((strokes > 0) | drawn).sum()
+    return float(((strokes > 0) & drawn).sum() / union) if union else float("nan")
 
 
 def one_backend(name: str, group: str, seeds: int, size: str) -> None:
@@ -181,8 +186,8 @@ def grained(pixels: Any, seed: int) -> Any:
     return result
 
 
-def sheet(pixels: Any, number: int) -> tuple[Any, dict[str, tuple[int, Any]]]:
-    """Return *pixels* with a stamp of each kind, and kind → its height and its truth over the whole picture."""
+def sheet(pixels: Any, number: int) -> tuple[Any, dict[str, tuple[int, tuple[slice, slice], Any]]]:
+    """Return *pixels* with a stamp of each kind, and kind → its height, where it is, and its truth over the picture."""
     result, truths = pixels.copy(), {}
     rows, columns = pixels.shape[:2]
     for place, (kind, (top, left, bottom, right)) in enumerate(PARTS.items()):
@@ -190,7 +195,7 @@ def sheet(pixels: Any, number: int) -> tuple[Any, dict[str, tuple[int, Any]]]:
         height = HEIGHTS[(number + place) % len(HEIGHTS)]
         truth = masks.empty(rows, columns)
         result[part], truth[part] = sample.stamp(result[part], kind=kind, seed=7 * number + place, size=height)
-        truths[kind] = (height, truth > 127)
+        truths[kind] = (height, part, truth)
     return result, truths
 
 
@@ -198,7 +203,7 @@ def spread(name: str, group: str, megapixels: float, quality: int, only: list[st
     """Print the recall of boxes and masks over kinds and heights, on pictures that carry all kinds."""
     backend = backend_of(name)
     size = round((0.75e6 * megapixels) ** 0.5), round((megapixels * 1e6 / 0.75) ** 0.5)
-    recalls: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    rates: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
     seconds, false = [], 0
     names = [photo for photo in GROUPS[group] if not only or photo in only]
     if not names:
@@ -210,12 +215,14 @@ def spread(name: str, group: str, megapixels: float, quality: int, only: list[st
         frame = detect_text(frame, backend)
         seconds.append((time.perf_counter() - start, time.process_time() - used))
         boxes, final = mask(frame, fit="polygon").mask > 0, mask(frame, AROUND).mask > 0
-        for kind, (height, text) in truths.items():
-            found = float(boxes[text].mean()), float(final[text].mean())
-            recalls.setdefault((kind, height), []).append(found)
-            if min(found) < ENOUGH:
+        strokes = mask(frame, AROUND, dilate=2).mask > 0
+        for kind, (height, own, truth) in truths.items():
+            text = truth > 127
+            found = float(boxes[text].mean()), float(final[text].mean()), iou(strokes[own], truth[own], boxes[own])
+            rates.setdefault((kind, height), []).append(found)
+            if min(found[:2]) < ENOUGH:
                 print(f"  {photo}: {kind} of {height} pixels: boxes {found[0]:.2f}, mask {found[1]:.2f}", flush=True)
-        everything = np.logical_or.reduce([text for _, text in truths.values()])
+        everything = np.logical_or.reduce([truth > 127 for *_, truth in truths.values()])
         for region in frame.sidecar.regions:
             one = masks.empty(*size)
             masks.draw(one, masks.points(region.polygon))
@@ -224,13 +231,14 @@ def spread(name: str, group: str, megapixels: float, quality: int, only: list[st
                 left, top = np.min(region.polygon, axis=0)
                 print(f"  {photo}: a region off all stamps, at {left:.0f},{top:.0f}", flush=True)
     print(f"{name}: {len(seconds)} {group} photos of {megapixels:g} megapixels, JPEG quality {quality or 'none'}")
-    print(f"{'kind':14}{'height':>7}{'stamps':>8}{'box recall':>12}{'mask recall':>13}")
+    print(f"{'kind':14}{'height':>7}{'stamps':>8}{'box recall':>12}{'mask recall':>13}{'IoU':>8}")
     for kind in sample.KINDS:
-        each = {height: recalls[kind, height] for height in HEIGHTS if (kind, height) in recalls}
-        each_kind = [pair for pairs in each.values() for pair in pairs]
-        for label, pairs in (*each.items(), ("all", each_kind)):
-            box, final_ = np.mean(pairs, axis=0)
-            print(f"{kind:14}{label:>7}{len(pairs):8}{box:12.3f}{final_:13.3f}")
+        each = {height: rates[kind, height] for height in HEIGHTS if (kind, height) in rates}
+        each_kind = [one for some in each.values() for one in some]
+        for label, some in (*each.items(), ("all", each_kind)):
+            # without a box there is no IoU
+            values = [np.mean(column[~np.isnan(column)]) for column in np.array(some).T]
+            print(f"{kind:14}{label:>7}{len(some):8}{values[0]:12.3f}{values[1]:13.3f}{values[2]:8.2f}")
     wall, busy = np.median(seconds, axis=0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"false regions: {false}; detection: {wall:.1f} s, {busy:.1f} s of processor time (medians); peak {peak} MiB")
