@@ -1,6 +1,7 @@
 """Measure enlarging by diffusion: the whole picture at once against windows and tiles; images a minute, memory, seams.
 
-    python scripts/bench/upscale_diffusion.py [--full] [--side N]... [--steps N] [--tile N]... [--json FILE]
+    python scripts/bench/upscale_diffusion.py [--full] [--side N]... [--steps N] [--tile N]... [--repeat N]
+        [--json FILE]
 
 Each way runs with the sampler and the steps that are its default; with --steps all take so many. Ratios are to
 diffusers' own pipeline, which takes the picture in a single pass; our single pass takes our sampler. Two stages: drawn
@@ -11,8 +12,12 @@ Diffusion ×4 at full size, which wants a GPU. The weights are random, so that n
 means nothing. The small model has all layers of the full one at a sixteenth of their width and takes a quarter of its
 side: attention, which grows with the square of the area, then has the same share, and 128 pixels stand for 512.
 
-Each way runs once for a few steps, in which memory is measured, and then for time. Minutes are of processor time on a
-CPU, where others may work beside, and as they pass on a GPU.
+Each run has a process of its own, in which a small picture is enlarged first: then the libraries are at work and hold
+what they take once. Memory is the peak of a few steps and the decoding; "taken" is what lies beyond what was held
+before, the model included. Where that can be asked for it is the peak that the system kept, else what was seen by
+looking each millisecond. Minutes are of processor time on a CPU, in one thread, as others may work beside and threads
+that wait for each other spin; and as they pass on a GPU. With --repeat N each number is the median of N runs, and each
+share that of medians.
 """
 
 from __future__ import annotations
@@ -21,13 +26,15 @@ import argparse
 import contextlib
 import ctypes
 import dataclasses
-import gc
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -77,14 +84,21 @@ FULL: Parts = (
         )
     ],
 )
+#: the first line: what the others are compared with
+THEIRS = "diffusers, at once"
 #: a model of the same layers has widths that are this share, and at most these sides, latent cells and pixels
 _NARROW, _CELLS, _PIXELS = 16, 32, 128
 #: sides of the pictures, pixels: the small model was made for 32, the full one for 128
-SMALL_SIDES, FULL_SIDES = (64, 96, 128, 160), (512,)
+SMALL_SIDES, FULL_SIDES = (96, 128, 160), (512,)
 #: where memory is measured: more steps take no more
 _FEW = 2
-#: what mallopt calls the size from which on memory is taken from the system, and given back to it, block by block
-_MMAP_THRESHOLD, _LEAST_BLOCK, _USUAL_BLOCK = -3, 1 << 16, 1 << 25
+#: side of the picture that is enlarged before anything is measured
+_FIRST = 16
+#: what tells Linux to forget the most memory that a process held
+_FORGET = Path("/proc/self/clear_refs")
+#: what mallopt calls the size from which on memory is taken from the system, and given back to it, block by block; and
+#: how much is kept of what is freed. Who sets one has to set both: they no longer follow what the process does
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _LEAST_BLOCK, _USUAL_BLOCK = -3, -1, 1 << 16, 1 << 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,29 +143,12 @@ def narrow(made: Parts) -> Parts:
     return name, {**unet, "sample_size": _CELLS}, {**vae, "sample_size": _PIXELS}, [(said, False, {})]
 
 
-def measured(side: int, way: str, run: Callable[[bool], dict[str, Any]], device: str) -> Row:
-    """Return the line of one way, without shares. *run* is told whether a few steps will do: there memory is measured.
-
-    What the C library keeps of freed memory to use again is no need of either way, so that it is to keep none then.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LEAST_BLOCK)
-    gc.collect()
-    give_back(device)
-    with Watch(device) as watch:
-        run(True)
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _USUAL_BLOCK)
-    clock = time.perf_counter if device.startswith("cuda") else time.process_time
-    start = clock()
-    notes = run(False)
-    seconds = clock() - start
-    counts = notes["windows"], notes["evaluations"]
-    return Row(side, way, *counts, 60 / seconds, watch.peak / GB, watch.taken / GB, notes.get("seam"))
+#: enlarges pixels, in a few steps if so told; returns how many windows and evaluations that took, and the seam score
+Way = Callable[[Any, bool], dict[str, Any]]
 
 
-def theirs(folder: Path, device: str, dtype: Any, pixels: Any, steps: int | None) -> Row:
-    """Return the line of diffusers' own pipeline, which takes the picture as a whole."""
+def theirs(folder: Path, device: str, dtype: Any, steps: int | None) -> Way:
+    """Return diffusers' own pipeline, which takes the picture as a whole."""
     import diffusers
     import torch
     from PIL import Image
@@ -160,59 +157,127 @@ def theirs(folder: Path, device: str, dtype: Any, pixels: Any, steps: int | None
     pipe = diffusers.StableDiffusionUpscalePipeline.from_pretrained(folder, local_files_only=True, **{called: dtype})
     pipe.to(device).set_progress_bar_config(disable=True)
 
-    def run(few: bool) -> dict[str, Any]:
+    def enlarge(pixels: Any, few: bool) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(0)
         given = {"num_inference_steps": _FEW if few else steps} if few or steps else {}
         pipe(PROMPT, Image.fromarray(pixels), generator=generator, **given)
         return {"windows": 1, "evaluations": len(pipe.scheduler.timesteps)}
 
-    return measured(len(pixels), "diffusers, at once", run, device)
+    return enlarge
 
 
-def ours(folder: Path, device: str, pixels: Any, steps: int | None, tiles: Sequence[int | None]) -> list[Row]:
-    """Return the lines of our single pass and of each of *tiles* (None: the default)."""
-    side = len(pixels)
+def ours(folder: Path, steps: int | None, tile: int | None) -> Way:
+    """Return our backend with windows for tiles of *tile* pixels at most (None: the default)."""
     backend = registry.backend("upscale", f"diffusion:{folder}")
 
-    def enlarge(tile: int | None, few: bool) -> dict[str, Any]:
+    def enlarge(pixels: Any, few: bool) -> dict[str, Any]:
         own = {"prompt": PROMPT, **({"steps": _FEW if few else steps} if few or steps else {})}
         resources = Resources(memory_target_gb=1000, coarse_tile=tile)
-        notes = dict(backend.upscale(pixels, 4 * side, 4 * side, own=own, resources=resources).notes)
+        size = [4 * side for side in pixels.shape[:2]]
+        notes = dict(backend.upscale(pixels, *size, own=own, resources=resources).notes)
         return {**notes, "evaluations": notes["steps"]}
 
-    enlarge(side, True)  # the weights are read
-    ways = [("single pass", side)] + [
-        ("two stages, tiled" if tile is None else f"the same, tile {tile}", tile) for tile in tiles
-    ]
-    return [measured(side, way, lambda few, tile=tile: enlarge(tile, few), device) for way, tile in ways]  # type: ignore[misc]
+    return enlarge
 
 
-def run(*, full: bool, sides: Sequence[int], steps: int | None, tiles: Sequence[int | None]) -> list[Row]:
-    """Return the table: for each of *sides* diffusers' pipeline first, then our single pass, then each of *tiles*."""
+def measured(way: Way, side: int, device: str) -> dict[str, Any]:
+    """Return what one run of *way* on a picture of *side* took, by the names of a Row's fields.
+
+    What the C library keeps of freed memory to use again is no need of any way, so that it is to keep none where memory
+    is measured.
+    """
+    pixels = picture(side)
+    way(picture(_FIRST), True)
+    keep(_LEAST_BLOCK)
+    give_back(device)
+    with contextlib.suppress(OSError):
+        _FORGET.write_text("5")
+    with Watch(device) as watch:
+        way(pixels, True)
+    keep(_USUAL_BLOCK)
+    clock = time.perf_counter if device.startswith("cuda") else time.process_time
+    start = clock()
+    notes = way(pixels, False)
+    seconds = clock() - start
+    counts = {name: notes[name] for name in ("windows", "evaluations")}
+    sizes = {"peak_gb": watch.peak / GB, "taken_gb": watch.taken / GB}
+    return {**counts, "per_minute": 60 / seconds, **sizes, "seam": notes.get("seam")}
+
+
+def keep(block: int) -> None:
+    """Let the C library keep what is freed in blocks smaller than *block*, twice as much in all."""
+    with contextlib.suppress(AttributeError, OSError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_THRESHOLD, block)
+        library.mallopt(_TRIM_THRESHOLD, 2 * block)
+
+
+def once(folder: Path, side: int, steps: int | None, way: str, tile: int | None) -> dict[str, Any]:
+    """Return what one run took; meant for a process of its own, of which all is then this way's."""
+    import torch
+
+    from imgedit.backends.diffusion import _load
+
+    device = _load.device_of("auto")
+    _load.quiet()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    if way == THEIRS:
+        return measured(theirs(folder, device, _load.dtype_of("auto", device), steps), side, device)
+    return measured(ours(folder, steps, tile), side, device)
+
+
+def apart(function: Callable[..., Any], *given: Any) -> Any:
+    """Return what *function* returns in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *given).result()
+
+
+def middle(side: int, way: str, runs: Sequence[dict[str, Any]]) -> Row:
+    """Return the line of *runs*, the median of each number, without shares."""
+    numbers = {name: [run[name] for run in runs] for name in runs[0]}
+    return Row(side, way, **{name: None if None in found else median_low(found) for name, found in numbers.items()})
+
+
+def run(
+    *,
+    full: bool,
+    sides: Sequence[int],
+    steps: int | None,
+    tiles: Sequence[int | None],
+    repeat: int = 1,
+    call: Callable[..., Any] = apart,
+) -> list[Row]:
+    """Return the table: for each of *sides* diffusers' pipeline first, then our single pass, then each of *tiles*.
+
+    *call*: how a run is called, with the function and what it is given.
+    """
     from imgedit.backends.diffusion import _load
 
     device = _load.device_of("auto")
     dtype = _load.dtype_of("auto", device)
     _load.quiet()
-    on_gpu = device.startswith("cuda")
     table = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "x4-upscaler"
         scheduler = ("DDIMScheduler", {"prediction_type": "v_prediction", **small_models.LOW_RES})
         make_full(folder, FULL if full else narrow(FULL), device, dtype, scheduler, small_models.LOW_RES)
+        give_back(device)
         for side in sides:
-            pixels = picture(side)
-            give_back(device)
-            rows = [theirs(folder, device, dtype, pixels, steps)]
-            give_back(device)
-            rows += ours(folder, device, pixels, steps, tiles)
+            ways = [(THEIRS, None), ("single pass", side)]
+            ways += [("two stages, tiled" if tile is None else f"the same, tile {tile}", tile) for tile in tiles]
+            # all ways by turns: what else the machine does falls on each of them
+            runs = [[call(once, folder, side, steps, *way) for way in ways] for _ in range(repeat)]
+            rows = [middle(side, way, found) for (way, _), found in zip(ways, zip(*runs))]
             first = rows[0]
             table += [
                 dataclasses.replace(
                     row,
                     speed=row.per_minute / first.per_minute,
                     # on a CPU the interpreter and its libraries are most of what is held
-                    memory=row.peak_gb / first.peak_gb if on_gpu else row.taken_gb / max(first.taken_gb, 1e-9),
+                    memory=row.peak_gb / first.peak_gb
+                    if device.startswith("cuda")
+                    else row.taken_gb / max(first.taken_gb, 1e-9),
                 )
                 for row in rows
             ]
@@ -225,12 +290,21 @@ def main() -> None:
     parser.add_argument("--side", type=int, action="append", help="of a picture, pixels; the result has four times it")
     parser.add_argument("--steps", type=int, help="of all ways, instead of what is the default of each")
     parser.add_argument("--tile", type=int, action="append", default=[], help="another size of tiles; repeat")
+    parser.add_argument("--repeat", type=int, help="runs of each way; the default is 3, with --full 1")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
     given = parser.parse_args()
+    from imgedit.backends.diffusion import _load
+
+    on_gpu = _load.device_of("auto").startswith("cuda")
     sides = given.side or (FULL_SIDES if given.full else SMALL_SIDES)
-    table = run(full=given.full, sides=sides, steps=given.steps, tiles=[None, *given.tile])
+    repeat = given.repeat or (1 if given.full else 3)
+    table = run(full=given.full, sides=sides, steps=given.steps, tiles=[None, *given.tile], repeat=repeat)
     size = "full size" if given.full else "small model"
-    print(f"{size}, to four times the side, guidance 9; ratios to the first line of each side")
+    kind = "peak" if on_gpu else "taken"
+    print(
+        f"{size}, to four times the side, guidance 9, medians of {repeat}; speed and memory: images/min and {kind} GB"
+    )
+    print("as shares of the first line of each side; taken: beyond what the process held with the model loaded")
     heads = {"steps": 6, "windows": 8, "images/min": 12, "peak GB": 9, "taken GB": 10}
     heads |= {"seam": 7, "speed": 7, "memory": 8}
     print("side  " + "way".ljust(20) + "".join(head.rjust(width) for head, width in heads.items()))

@@ -7,7 +7,7 @@ noise, as three more channels, and how much noise that is as a class (Ho et al. 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -37,14 +37,19 @@ class Words(NamedTuple):
     negative: Said
     scale: float
 
+    @property
+    def texts(self) -> list[Said]:
+        """Return what the model is asked with: the prompt, and before it the opposite where there is guidance."""
+        return [self.negative, self.positive] if self.scale > 1 else [self.positive]
+
 
 @dataclass(slots=True, eq=False)
 class Denoiser:
     """Draws the latents of a whole picture step by step, each step in windows.
 
-    *lengths*: of the windows, in cells, by rows and columns; *shared*: cells that neighbours share; *at_once*: windows
-    that go through the model together. Where memory runs out there are first fewer at once, then smaller windows, from
-    the step on at which it did: those before stay.
+    *lengths*: of the windows, in cells, by rows and columns; *shared*: cells that neighbours share; *at_once*: samples
+    that go through the model together; under guidance a window is two, one with each of the words. Where memory runs
+    out there are first fewer at once, then smaller windows, from the step on at which it did: those before stay.
     *halved*: how often that happened; *lines*: cells before which windows meet, by rows and columns.
     """
 
@@ -117,9 +122,12 @@ class Denoiser:
         self.lengths = down.length, across.length
         given = torch.cat([latents, image], dim=1)
         total = torch.zeros_like(latents, dtype=torch.float32)
-        for part in _windows.parts(down, across, self.at_once):
+        texts = words.texts
+        for part in _windows.parts(down, across, max(1, self.at_once // len(texts))):
             shown = torch.cat([given[..., rows, columns] for rows, columns, _ in part])
-            for (rows, columns, weights), found in zip(part, _once(self.model, shown, t, words)):
+            told = [texts] if self.at_once >= len(texts) else [[text] for text in texts]
+            predicted = torch.cat([_asked(self.model, shown, t, some) for some in told])
+            for (rows, columns, weights), found in zip(part, _guided(predicted, len(part), words.scale)):
                 total[0, :, rows, columns] += found.float() * torch.from_numpy(weights).to(found.device)
         return total.to(latents.dtype)
 
@@ -128,7 +136,7 @@ class Denoiser:
         step = step_of(self.model)
         if self.at_once > 1:
             self.at_once //= 2
-            log.info("memory ran out; going on with %d windows at once", self.at_once)
+            log.info("memory ran out; going on with %d samples at once", self.at_once)
         else:
             rows, columns = self.lengths
             tile = (max(rows, columns) - self.shared) // 2
@@ -158,24 +166,26 @@ def _noised(model: Loaded, image: Any, noise: Any) -> Any:
     return scheduler.add_noise(image, noise, torch.tensor([NOISE_LEVEL], device=image.device))
 
 
-def _once(model: Loaded, shown: Any, t: Any, words: Words) -> Any:
-    """Return what the UNet predicts for each window in *shown*; all noise levels and words are the same."""
+def _asked(model: Loaded, shown: Any, t: Any, texts: Sequence[Said]) -> Any:
+    """Return what the UNet predicts for each window in *shown*, told each of *texts*; all noise levels are the same."""
     import torch
 
-    guided = words.scale > 1
-    texts = (words.negative, words.positive) if guided else (words.positive,)
     count = len(shown) * len(texts)
-    predicted = model.unet(
+    return model.unet(
         torch.cat([shown] * len(texts)),
         t,
         encoder_hidden_states=torch.cat([text.tokens.repeat(len(shown), 1, 1) for text in texts]),
         class_labels=torch.full((count,), NOISE_LEVEL, dtype=torch.long, device=shown.device),
         return_dict=False,
     )[0]
-    if not guided:
+
+
+def _guided(predicted: Any, windows: int, scale: float) -> Any:
+    """Return the one prediction for each of *windows*: led away from the first half, where there are two."""
+    if len(predicted) == windows:
         return predicted
     without, following = predicted.chunk(2)
-    return without + words.scale * (following - without)
+    return without + scale * (following - without)
 
 
 class Decoder:

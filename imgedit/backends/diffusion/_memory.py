@@ -2,9 +2,10 @@
 
 The numbers of values that are alive at once were counted on SD 1.5 and XL at full size, on tensors without storage,
 with attention that keeps no matrix of all pairs (as torch's does on CUDA and on a CPU). They are proportional to the
-crop: in the UNet 8330 a latent cell and sample for SD 1.5, 5060 for XL (both within 26 × its first width), in the VAE
-768 a pixel to decode (3 × its second width) and 643 to encode (5 × its first). What a CPU really took grew 1.3
-times (UNet) and 1.45 times (VAE) as fast with the crop, beside 0.1 GB that its libraries take for themselves.
+crop: in the UNet 8330 a latent cell and sample for SD 1.5 (within 26 × its first width), and where its first level does
+not attend 5060 for XL and 3904 for SD ×4 (within 16 ×), in the VAE 768 a pixel to decode (3 × its second width) and
+643 to encode (5 × its first). What a CPU really took grew 1.3 times (UNet) and 1.45 times (VAE) as fast with the crop,
+beside 0.1 GB that its libraries take for themselves.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from imgedit.models import weights
 if TYPE_CHECKING:
     from imgedit.backends.diffusion._layout import Layout
 
-#: values alive in the UNet, for each latent cell and sample, as multiples of the width of its first level
-_UNET = 26
+#: values alive in the UNet, for each latent cell and sample, as multiples of the width of its first level, and where
+#: that has no attention
+_UNET, _PLAIN_UNET = 26, 16
 #: values alive in the VAE, for each pixel, as multiples of the width of its first level and its second
 _ENCODE, _DECODE = 5, 3
 #: what is taken for each value that is alive: allocators round up, and convolutions rearrange what they are given
@@ -64,10 +66,14 @@ class Plan:
     pairs: int
     tile: int
 
-    def crop(self, rows: int, columns: int) -> int:
-        """Return the bytes that one more crop of this size takes in the UNet."""
+    def sample(self, rows: int, columns: int) -> int:
+        """Return the bytes that a crop of this size takes in the UNet where it goes through it once."""
         cells = rows * columns // self.grid**2
-        return _SAMPLES * (cells * self.cell + (1 if self.attention_slicing else _HEADS) * cells**2 * self.pairs)
+        return cells * self.cell + (1 if self.attention_slicing else _HEADS) * cells**2 * self.pairs
+
+    def crop(self, rows: int, columns: int) -> int:
+        """Return the bytes that one more crop of this size takes in the UNet, with guidance."""
+        return _SAMPLES * self.sample(rows, columns)
 
     def needs(self, rows: int, columns: int) -> int:
         """Return the bytes that a single crop of this size takes with all that is held beside it."""
@@ -98,6 +104,8 @@ def plan(
     unet, vae = layout.config("unet"), layout.config("vae")
     # where no configuration says it, the widths of the usual ones
     width, (first, second) = (_widths(unet) or [320])[0], (_widths(vae) * 2 or [128, 256])[:2]
+    blocks = unet.get("down_block_types")
+    alive = _PLAIN_UNET if isinstance(blocks, list | tuple) and blocks and blocks[0] == "DownBlock2D" else _UNET
     kind = device.partition(":")[0]
 
     def made(*, offload: bool, sliced: bool, tiled: bool) -> Plan:
@@ -108,7 +116,7 @@ def plan(
             offload=offload,
             attention_slicing=sliced,
             vae_tiling=tiled,
-            cell=int(_REAL * _UNET * width * itemsize),
+            cell=int(_REAL * alive * width * itemsize),
             pixel=int(_REAL * max(_ENCODE * first, _DECODE * second) * vae_itemsize),
             grid=layout.grid or 8,
             pairs=itemsize if kind == "mps" else 0,

@@ -25,11 +25,12 @@ from imgedit.ops.bands import bands
 _CONTEXT, _LEAST = 8, 8
 #: a picture up to this many times as wide as what the model was trained at goes through it as a whole
 _WHOLE = 3
-#: windows over a larger one are at most so many times as wide, and take at most this share of what the whole would:
-#: the fewer and larger, the less is computed twice
-_WIDEST, _OF_WHOLE = 4, 0.4
-#: windows that go through the model together where there is memory for them; a single one keeps a CPU busy
-_AT_ONCE = {"cuda": 4}
+#: windows over a larger one are at most so many times as wide. They, and the tiles in which it is decoded, take at most
+#: this share of what the whole would, guided and decoded at once: the fewer and larger, the less is computed twice
+_WIDEST, _OF_WHOLE = 5, 0.42
+#: samples that go through the model together where there is memory for them, under guidance two for each window; a
+#: single one keeps a CPU busy, and two after the other take half the memory of both
+_AT_ONCE = {"cuda": 8}
 #: values alive for each pixel beside what the model takes: latents, picture, and what the sampler makes of them
 _STATE = 48
 #: a planned tile takes this share of what it may: allocators round up
@@ -61,8 +62,9 @@ class _Needs:
 
     @property
     def whole(self) -> int:
-        """All in a single pass."""
-        return max(self.drawn(*self.sides), self.plan.pixel * math.prod(self.sides) * self.plan.grid**2)
+        """All in a single pass, under guidance."""
+        sides = [side * self.plan.grid for side in self.sides]
+        return max(self.plan.crop(*sides), self.plan.pixel * math.prod(sides))
 
     def length(self, tile: int) -> int:
         """Return the length of windows at most."""
@@ -75,13 +77,20 @@ class _Needs:
         return down, across
 
     def drawn(self, rows: int, columns: int) -> int:
-        """Return what a window takes in the UNet."""
-        return self.plan.crop(rows * self.plan.grid, columns * self.plan.grid)
+        """Return what a sample of a window takes in the UNet."""
+        return self.plan.sample(rows * self.plan.grid, columns * self.plan.grid)
 
     def decoded(self, tile: int) -> int:
         """Return what a tile takes in the VAE."""
-        shown = [min(side, tile + 2 * self.overlap + self.ramp) * self.plan.grid for side in self.shape]
+        shown = [self._shown(side, tile) * self.plan.grid for side in self.shape]
         return self.plan.pixel * math.prod(shown) + self.row * min(tile + self.ramp, self.shape[0])
+
+    def _shown(self, side: int, tile: int) -> int:
+        """Return how much the VAE is shown of a side at most: tiles are even, and those at the edges have context on
+        one side alone."""
+        count = -(-side // tile)
+        beyond = self.overlap + -(-self.ramp // 2)
+        return min(side, -(-side // count) + min(count - 1, 2) * beyond)
 
     def most(self, tile: int) -> int:
         """Return the more of both."""
@@ -121,9 +130,10 @@ class Drawing(Runner):
                 wanted = memory.in_use(self.device) + held + (state + needs.most(SMALLEST)) / _SHARE
                 raise memory.too_little(left, wanted)
         window = needs.window(tile)
-        if most is None:
+        if most is None and window == needs.sides:
+            room = min(room, needs.whole)
+        elif most is None:
             room = min(room, max(int(_OF_WHOLE * needs.whole), needs.drawn(*window)))
-        if most is None and window != needs.sides:
             window = _windows.fewest(
                 needs.sides,
                 lambda rows, columns: max(rows, columns) <= _WIDEST * native and needs.drawn(rows, columns) <= room,
@@ -131,6 +141,8 @@ class Drawing(Runner):
                 needs.step,
                 window,
             )
+            while tile > native and needs.decoded(tile) > room:
+                tile -= needs.step
         fit = room // max(1, needs.drawn(*window))
         at_once = max(1, min(_AT_ONCE.get(self.device.partition(":")[0], 1), fit))
         self._denoiser = Denoiser(self._model, window, 2 * overlap, at_once)
