@@ -29,7 +29,7 @@ SIDE, GRID = 64, 8
 KINDS = ("sd-inpaint", "sd", "sd2", "xl-inpaint", "xl")
 SAMPLERS = (
     *("ddim", "ddpm", "pndm", "lms", "euler", "euler-karras", "euler-ancestral", "heun", "dpm-solver"),
-    *("dpm-solver-karras", "dpm-solver-sde", "dpm-solver-sde-karras", "unipc", "lcm"),
+    *("dpm-solver-karras", "dpm-solver-sde", "dpm-solver-sde-karras", "unipc", "unipc-exponential", "lcm"),
 )
 PROMPT = "an old brick wall"
 

@@ -165,7 +165,9 @@ def test_a_mix_keeps_the_spacing_of_the_checkpoint_where_its_samplers_agree() ->
     assert other.spacing == "trailing" and asked(other) == [999 - 20 * step for step in range(50)]
 
 
-@pytest.mark.parametrize("text", ["lcm:10,ddim:20", "ddim:10,dpm-solver-karras:10", "euler-karras:5,euler:5"])
+@pytest.mark.parametrize(
+    "text", ["lcm:10,ddim:20", "ddim:10,dpm-solver-karras:10", "ddim:9,unipc-exponential:9", "euler-karras:5,euler:5"]
+)
 def test_samplers_without_common_timesteps_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no common timesteps"):
         schedule(text)

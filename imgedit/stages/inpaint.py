@@ -13,7 +13,7 @@ from imgedit.stage import Around, Expect, File, Model, Opt, stage
 
 SCHEDULERS = (
     *("ddim", "ddpm", "pndm", "lms", "euler", "euler-karras", "euler-ancestral", "heun", "dpm-solver"),
-    *("dpm-solver-karras", "dpm-solver-sde", "dpm-solver-sde-karras", "unipc", "lcm"),
+    *("dpm-solver-karras", "dpm-solver-sde", "dpm-solver-sde-karras", "unipc", "unipc-exponential", "lcm"),
 )
 MOST_STEPS = 1000
 #: unless told: an open inpainting model of moderate size

@@ -58,7 +58,7 @@ def upscale(
         str | None, Opt("What the picture shows, for a diffusion model; without, it has the picture alone.")
     ] = None,
     steps: Annotated[
-        int | None, Opt("Steps from noise to picture of a diffusion model; the default is 20.", min=1, max=1000)
+        int | None, Opt("Steps from noise to picture of a diffusion model; the default is 16.", min=1, max=1000)
     ] = None,
     seed: Annotated[
         int | None, Opt("Seed of the noise of a diffusion model; the default is 0.", min=0, max=10**12)

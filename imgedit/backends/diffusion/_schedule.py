@@ -33,6 +33,7 @@ TABLE: dict[str, tuple[str, dict[str, Any]]] = {
     "dpm-solver-sde": ("DPMSolverMultistepScheduler", _SDE),
     "dpm-solver-sde-karras": ("DPMSolverMultistepScheduler", {**_SDE, **_KARRAS}),
     "unipc": ("UniPCMultistepScheduler", {}),
+    "unipc-exponential": ("UniPCMultistepScheduler", {"use_exponential_sigmas": True}),
     "lcm": ("LCMScheduler", {}),
 }
 #: packages beyond those of every model

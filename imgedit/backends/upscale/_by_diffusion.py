@@ -27,7 +27,7 @@ _CONTEXT, _LEAST = 8, 8
 _WHOLE = 3
 #: windows over a larger one are at most so many times as wide. They, and the tiles in which it is decoded, take at most
 #: this share of what the whole would, guided and decoded at once: the fewer and larger, the less is computed twice
-_WIDEST, _OF_WHOLE = 5, 0.42
+_WIDEST, _OF_WHOLE = 6, 0.42
 #: samples that go through the model together where there is memory for them, under guidance two for each window; a
 #: single one keeps a CPU busy, and two after the other take half the memory of both
 _AT_ONCE = {"cuda": 8}

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from imgedit.frame import Pixels
     from imgedit.jobs import Enlarged, Resources
 
-#: a solver of second order (Lu et al. 2022) with its steps laid as by Karras et al. (2022, eq. 5). Where the answer is
-#: known, that of Gaussian data, it comes nearer to it than 75 steps of ddim, which diffusers' pipeline takes
-SCHEDULER, STEPS = "dpm-solver-karras", 20
+#: a predictor and corrector of second order (Zhao et al. 2023) whose noise levels fall by the same factor at each step.
+#: Where the answer is known it comes nearer to it, on average, than 75 steps of ddim, which diffusers' pipeline takes:
+#: for Gaussian data, for five modes, and led from one distribution to another; for two modes those 75 are nearer, and
+#: 20 steps of dpm-solver-karras less near
+SCHEDULER, STEPS = "unipc-exponential", 16
 #: as diffusers' pipeline
 GUIDANCE = 9.0
 
