@@ -4,8 +4,9 @@
         [--json FILE]
 
 Each way runs with the sampler and the steps that are its default; with --steps all take so many. Ratios are to
-diffusers' own pipeline, which takes the picture in a single pass; our single pass takes our sampler. Two stages: drawn
-in windows at each step, then decoded in tiles.
+diffusers' own pipeline, which takes the picture in a single pass; our single pass takes our sampler. Two stages: drawn,
+at each step in windows where the picture is too large for one, then decoded in tiles. Pictures of up to three times the
+side that the model was made for, the small one's 96 pixels, go through as a whole: there both stages are one.
 
 Without --full a small model enlarges on this machine, on a CPU in some minutes; with it the architecture of Stable
 Diffusion ×4 at full size, which wants a GPU. The weights are random, so that nothing is downloaded and what is drawn
@@ -89,7 +90,7 @@ THEIRS = "diffusers, at once"
 #: a model of the same layers has widths that are this share, and at most these sides, latent cells and pixels
 _NARROW, _CELLS, _PIXELS = 16, 32, 128
 #: sides of the pictures, pixels: the small model was made for 32, the full one for 128
-SMALL_SIDES, FULL_SIDES = (96, 128, 160), (512,)
+SMALL_SIDES, FULL_SIDES = (96, 128, 256), (512,)
 #: where memory is measured: more steps take no more
 _FEW = 2
 #: side of the picture that is enlarged before anything is measured

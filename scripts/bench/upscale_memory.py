@@ -29,7 +29,7 @@ from imgedit.frame import Frame  # noqa: E402
 BACKENDS = ("lanczos", "hybrid", "spandrel")
 #: 10⁹ bytes; torch alone takes 0.3
 TARGETS = {"lanczos": (0.25,), "hybrid": (0.25, 0.5), "spandrel": (0.5,)}
-MEGAPIXELS = {"lanczos": (1, 4, 16, 36, 100), "hybrid": (1, 4), "spandrel": (1, 4)}
+MEGAPIXELS = {"lanczos": (1, 4, 16, 36, 100), "hybrid": (1, 4, 9), "spandrel": (1, 4, 9, 36)}
 KINDS = ("rgb", "rgba", "rgb16", "planes", "jpeg", "tiff")
 #: run in a process of its own, whose only child is the command
 _MEASURED = (
