@@ -38,7 +38,7 @@ TILE = 768
 FINE = 10.0
 #: a stroke is what is likelier than this times the cube of how likely strokes nearby are: half where these are sure,
 #: next to nothing where letters are hard to see; in a window of this share of the box's height
-ENOUGH, NEARBY = 0.7, 0.5
+ENOUGH, NEARBY = 0.85, 0.5
 #: what is less likely is ground, wherever it is
 LEAST = 0.06
 #: the box of the strokes themselves is looked at where it is lower than this share of the first; it has this margin,
@@ -167,7 +167,10 @@ def parted(likely: Floats, inside: Plane, height: float) -> tuple[Plane, float]:
 def _seen(crop: Plane, polygon: regions.Points, network: Network) -> Floats:
     """Return what the network says of the box, at its place in the crop."""
     laid = straight(crop, polygon)
-    seen = np.clip(_tiled(given(laid.planes), network), 0, 1)
+    planes = given(laid.planes)
+    # a stroke is what is one the right way up or upside down: what the network misses differs, and is more than it adds
+    turned = _tiled(np.ascontiguousarray(planes[:, ::-1, ::-1]), network)[::-1, ::-1]
+    seen = np.clip(np.maximum(_tiled(planes, network), turned), 0, 1)
     columns, rows = laid.area
     size = (crop.shape[1], crop.shape[0])
     # each pixel of the crop is looked up in what was seen
