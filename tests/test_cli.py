@@ -375,6 +375,17 @@ def test_a_value_that_was_typed_is_of_no_variable(photo: Path, run: Run) -> None
     assert b"error: --scale: 0.0 is too small, it must be 1 to 8\n" in said
 
 
+def test_a_variable_that_is_not_at_fault_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from imgedit.cli import _variables
+
+    for name, value in (("OUTPUT", "b.png"), ("CLOSE", ""), ("FROM", "x.png")):
+        monkeypatch.setenv(f"IMGEDIT_MASK_{name}", value)
+    assert _variables("--output: it cannot be written", ["mask", "-o", "a.png"]) == ""
+    assert _variables("--output: it cannot be written", ["mask"]) == " (set by IMGEDIT_MASK_OUTPUT)"
+    assert _variables("there is no '' and no 'x.png'", ["mask", "x.png"]) == ""
+    assert _variables("there is no 'x.png'", ["mask"]) == " (set by IMGEDIT_MASK_FROM)"
+
+
 def test_damage_in_a_stream_is_not_called_done(photo: Path, run: Run) -> None:
     good = photo.read_bytes()
     bad = bytearray(good)

@@ -156,6 +156,49 @@ def test_an_index_leads_to_no_other_folder(pickled: Path, tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.safetensors")) and not list((pickled / "unet").glob("*.safetensors*"))
 
 
+def test_an_index_of_what_is_no_shard_is_none(pickled: Path) -> None:
+    file = pickled / "unet" / "diffusion_pytorch_model.bin"
+    file.rename(file.with_name("x.ckpt"))
+    index = file.with_name("diffusion_pytorch_model.bin.index.json")
+    index.write_text(json.dumps({"weight_map": {"x": "x.ckpt"}}))
+    assert not [path for path in convert(pickled) if path.parent.name == "unet" and ".fp16" not in path.name]
+    assert not list((pickled / "unet").glob("*.index.json.*")) and index.exists()
+
+
+def test_nothing_deeper_than_the_parts_of_a_model_is_converted(pickled: Path) -> None:
+    deeper = pickled / "unet" / "old"
+    deeper.mkdir()
+    (deeper / "diffusion_pytorch_model.bin").write_bytes((pickled / "unet/diffusion_pytorch_model.bin").read_bytes())
+    assert all(path.parent.parent == pickled for path in convert(pickled))
+    with pytest.raises(UsageError):
+        convert(pickled.parent)
+
+
+def test_a_conversion_that_was_broken_off_is_gone_on_with(pickled: Path) -> None:
+    whole = pickled / "unet" / "diffusion_pytorch_model.bin"
+    tensors = torch.load(whole, weights_only=True)
+    whole.unlink()
+    names = [f"diffusion_pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
+    held = {name: names[number % 2] for number, name in enumerate(tensors)}
+    for shard in names:
+        torch.save({name: tensors[name] for name in tensors if held[name] == shard}, whole.with_name(shard))
+    whole.with_name("diffusion_pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": held}))
+    convert(pickled)
+    # as a full disk after the first shard leaves it
+    for left in (
+        "diffusion_pytorch_model-00002-of-00002.safetensors",
+        "diffusion_pytorch_model.safetensors.index.json",
+    ):
+        whole.with_name(left).unlink()
+    for half in (pickled / "unet").glob("*.fp16.*"):
+        half.unlink()
+    with pytest.raises(DataError) as error:
+        locate(str(pickled))
+    assert "imgedit models convert" in error.value.hint
+    convert(pickled)
+    assert len(locate(str(pickled)).files["unet"]) == 2
+
+
 def test_shards_that_cannot_be_converted_are_not_said_to_be(pickled: Path) -> None:
     file = pickled / "unet" / "diffusion_pytorch_model.bin"
     file.rename(file.with_name("diffusion_pytorch_model-00001-of-00002.bin"))

@@ -295,6 +295,41 @@ def test_strokes_that_were_found_in_these_pixels_cannot_lie_beside_them_or_be_na
     assert code in warned(Engine(calls[1:]).run(handed))
 
 
+@pytest.mark.parametrize("wider", [{"dilate": 30}, {"grid": 64}, {"close": 40}, {"label": "logo"}])
+def test_strokes_that_were_made_wider_may_be_crossed(wider: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"kind": "caption", "seed": 6, "size": 72, "text": "2019-07-14"}
+    pixels, drawn = stamp(photos(["astronaut"])["astronaut"], **options)
+    x, y, width, height = cv2.boundingRect((drawn > 25).astype(np.uint8))
+    corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+    label = wider.pop("label", "text")
+    given = Frame(pixels).with_sidecar(regions=(Region(corners, label),))
+    calls = [call("mask", **wider), call("preflight", fail_on="never")]
+    made = Engine(calls).run(given)
+    handed = Engine(calls[1:]).run(Frame(pixels, mask=made.mask))
+
+    def warned(frame: Frame) -> set[str]:
+        return {f.code for f in frame.sidecar.findings if f.severity != "info" and f.code in ("IE112", "IE118")}
+
+    assert warned(handed) and warned(made) == warned(handed)
+
+
+@pytest.mark.parametrize("shape", [(200, 1200), (600, 10000), (301, 4000)])
+@pytest.mark.parametrize("rows", [1, 5, 11])
+@pytest.mark.parametrize("turned", [False, True])
+def test_thin_holes_at_the_edge_of_long_pictures_are_seen(shape: tuple[int, int], rows: int, turned: bool) -> None:
+    from imgedit.ops.holes import Hole
+    from imgedit.ops.preflight.view import overview
+
+    mask = np.zeros(shape, np.uint8)
+    mask[-rows:] = 255
+    mask = np.ascontiguousarray(mask.T) if turned else mask
+    pixels = np.random.default_rng(0).integers(0, 256, (*mask.shape, 3), np.uint8)
+    assert "IE108" in {record.code for record in checks.check(pixels, mask)}
+    x, y, width, height = cv2.boundingRect(mask)
+    seen = overview(pixels, mask, Hole(y, x, y + height, x + width))
+    assert seen.inside.any() or rows < seen.scale
+
+
 def test_the_stage_fails_at_or_above_the_severity() -> None:
     too_much = Frame(ground(), mask=rect(20, 0, 270, 400))
     with pytest.raises(GateFailed) as verdict:

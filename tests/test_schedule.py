@@ -202,6 +202,12 @@ def test_pictures_are_noised_to_the_level_of_the_next_step(name: str) -> None:
         assert float((found - scale * wanted).abs().max()) < 1e-3 * scale
 
 
+@pytest.mark.parametrize("own", ["use_karras_sigmas", "use_exponential_sigmas"])
+@pytest.mark.parametrize("name", ["unipc-exponential", "euler-karras", "dpm-solver-karras"])
+def test_a_spacing_that_is_asked_for_replaces_that_of_the_checkpoint(name: str, own: str) -> None:
+    assert asked(schedule(name, 8, **{own: True})) == asked(schedule(name, 8))
+
+
 def test_lms_begins_anew_in_the_middle() -> None:
     """Of a constant direction every linear multistep method takes exact steps, wherever it begins."""
     given = schedule("lms", strength=0.4)

@@ -432,6 +432,21 @@ def test_the_default_takes_as_few_windows_as_the_memory_of_the_whole_allows(back
     assert planned(128, 128, coarse_tile=16) == (32, 32)
 
 
+def test_a_picture_that_is_decoded_whole_is_planned_whole(backend: Any) -> None:
+    from imgedit.backends.upscale._by_diffusion import _Needs
+
+    _, plan = backend._backend._hold(Resources())
+    for shape in ((40, 40), (60, 97)):
+        needs = _Needs(plan, shape, 8, 8, 8, 0)
+        for tile in range(8, 128):
+            pixels = shape[0] * shape[1] * plan.grid**2
+            if needs.undivided(tile):
+                assert needs.decoded(tile) == plan.pixel * pixels
+            else:
+                assert needs.decoded(tile) <= plan.pixel * pixels
+        assert needs.undivided(127) and not needs.undivided(8)
+
+
 # --- what is refused ----------------------------------------------------------------------------------------
 
 

@@ -139,15 +139,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BUG
 
 
+#: options with a short name
+_SHORT = {"-o": "--output", "-q": "--quiet", "-v": "--verbose"}
+
+
 def _variables(message: str, given: Sequence[str]) -> str:
     """Return, to be added to *message*, which environment variables set what it names: options, or their values."""
-    typed = {argument.partition("=")[0] for argument in given}
+    typed = {_SHORT.get(argument[:2], argument.partition("=")[0]) for argument in given}
     found = set()
     for words in (given[:1], given[:2]):
         prefix = "_".join(["IMGEDIT", *words, ""]).upper().replace("-", "_")
         for variable, value in os.environ.items():
             option = "--" + variable.removeprefix(prefix).lower().replace("_", "-")
-            named = re.search(rf"{re.escape(option)}\b(?!-)", message) or repr(value) in message
+            named = bool(re.search(rf"{re.escape(option)}\b(?!-)", message))
+            named |= bool(value) and value not in given and repr(value) in message
             if variable.startswith(prefix) and option not in typed and named:
                 found.add(variable)
     return f" (set by {', '.join(sorted(found))})" if found else ""

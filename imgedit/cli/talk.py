@@ -73,6 +73,8 @@ def progress(total: int | None, *, quiet: bool, steps: bool = False) -> Iterator
         transient=True,
     )
     with bar:
+        # an interrupt may end the process at once, and the cursor would stay hidden
+        bar.console.show_cursor(True)
         task = bar.add_task("pictures", total=total, visible=total != 1)
         within = bar.add_task("steps", total=None, visible=False)
 

@@ -161,7 +161,8 @@ def chosen(folder: Path) -> tuple[Path, ...]:
             if index in here and (shards := _shards(here[index])):
                 return shards
     pickles = [path for path in here.values() if path.name.endswith(weights.PICKLES)]
-    if pickles and not any(SAFE in name for name in here):
+    # shards without an index are what a conversion left that was broken off
+    if pickles and not any(SAFE in name and (".index" in name or "-of-" not in name) for name in here):
         whole = list(convertible(folder))
         raise _pickled(weights.shown((whole or pickles)[0]), folder.parent if whole else None)
     return ()
@@ -173,11 +174,11 @@ def convertible(folder: Path) -> dict[Path, Path]:
     Where these are shards, all of them and then their index, a .json file. Raises DataError for a damaged index.
     """
     found = {}
-    for file in hub.files(folder):
+    for file in (path for path in hub.files(folder) if path.parent == folder):
         stem, _, variant = file.stem.partition(".")
         if file.suffix.lower() in weights.PICKLES and stem in PLAIN and variant in ("", "fp16"):
             found[file] = file.with_name(_safe(file.stem) + SAFE)
-        elif file.name in _INDICES and (shards := _shards(file)):
+        elif file.name in _INDICES and (shards := _shards(file)) and all(s.name.endswith(".bin") for s in shards):
             found |= {path: path.with_name(_safe(path.name.replace(".bin", SAFE))) for path in (*shards, file)}
     return found
 

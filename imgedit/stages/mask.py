@@ -203,7 +203,7 @@ def _fitted(frame: Frame, around: Around | None, fit: str, known: Any = None) ->
 
     drawn = masks.empty(frame.rows, frame.columns)
     finder = _Finder(around) if around else None
-    unsure, hard = [], []
+    unsure, hard, logos = [], [], 0
     for region in frame.sidecar.regions:
         corners = masks.points(region.polygon)
         if len(corners) < 3:
@@ -212,6 +212,7 @@ def _fitted(frame: Frame, around: Around | None, fit: str, known: Any = None) ->
             masks.draw(drawn, masks.box(corners))
         elif fit == "polygon" or region.label == LOGO:
             masks.draw_covering(drawn, corners)
+            logos += region.label == LOGO
         else:
             fitted = glyph.fit(frame.pixels, corners, finder, known)
             glyph.put(drawn, corners, fitted)
@@ -220,6 +221,8 @@ def _fitted(frame: Frame, around: Around | None, fit: str, known: Any = None) ->
             elif fitted.hard:
                 hard.append(fitted.hard)
     notes: dict[str, Any] = {"polygons": len(unsure), "unsure": unsure[:LISTED]} if unsure else {}
+    if logos:
+        notes["logos"] = logos
     if hard:
         notes["hard"] = {"regions": len(hard), "height": round(max(hard))}
     if finder and finder.backend:

@@ -61,8 +61,10 @@ def _drawn(frame: Frame) -> Step | None:
 def _strokes(drawn: Step) -> bool:
     """Return whether a mask is of strokes alone that were found in the picture."""
     asked, notes = drawn.params, drawn.notes
-    alone = notes.get("source") == "regions" and asked.get("mode") == "replace" and not asked.get("invert")
-    return alone and notes.get("fit") == "glyph" and not notes.get("polygons")
+    alone = notes.get("source") == "regions" and asked.get("mode") == "replace"
+    wider = any(asked.get(name) for name in ("invert", "fill-holes", "close", "dilate", "grid", "feather"))
+    fitted = notes.get("fit") == "glyph" and not notes.get("polygons") and not notes.get("logos")
+    return alone and fitted and not wider
 
 
 def _nothing_found(frame: Frame) -> str | None:

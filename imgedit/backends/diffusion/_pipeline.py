@@ -192,7 +192,7 @@ def _cut(running: Running, takes: Mapping[str, Any], text: str) -> int:
         # an encoder that could read on for ever reads what its pipeline hands to it
         given = takes["max_sequence_length"].default if "max_sequence_length" in takes else tokenizer.model_max_length
         most = getattr(encoder.config, "max_position_embeddings", given)
-        cuts.append(len(tokenizer(text).input_ids) - min(most, tokenizer.model_max_length))
+        cuts.append(len(tokenizer(text).input_ids) - min(most, given, tokenizer.model_max_length))
     return max(0, min(cuts, default=0))
 
 

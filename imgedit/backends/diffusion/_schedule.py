@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 from imgedit.errors import DataError, Unavailable, UsageError, nearest
 
-_KARRAS = {"use_karras_sigmas": True}
+#: a checkpoint's own configuration may say one of these, and only one may be
+_KARRAS = {"use_karras_sigmas": True, "use_exponential_sigmas": False, "use_beta_sigmas": False}
+_EXPONENTIAL = {"use_karras_sigmas": False, "use_exponential_sigmas": True, "use_beta_sigmas": False}
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
 #: name → diffusers' class, and what is set in it beside the checkpoint's own configuration
 TABLE: dict[str, tuple[str, dict[str, Any]]] = {
@@ -33,7 +35,7 @@ TABLE: dict[str, tuple[str, dict[str, Any]]] = {
     "dpm-solver-sde": ("DPMSolverMultistepScheduler", _SDE),
     "dpm-solver-sde-karras": ("DPMSolverMultistepScheduler", {**_SDE, **_KARRAS}),
     "unipc": ("UniPCMultistepScheduler", {}),
-    "unipc-exponential": ("UniPCMultistepScheduler", {"use_exponential_sigmas": True}),
+    "unipc-exponential": ("UniPCMultistepScheduler", _EXPONENTIAL),
     "lcm": ("LCMScheduler", {}),
 }
 #: packages beyond those of every model

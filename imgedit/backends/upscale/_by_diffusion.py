@@ -82,8 +82,12 @@ class _Needs:
 
     def decoded(self, tile: int) -> int:
         """Return what a tile takes in the VAE."""
-        shown = [self._shown(side, tile) * self.plan.grid for side in self.shape]
+        shown = [(side if self.undivided(tile) else self._shown(side, tile)) * self.plan.grid for side in self.shape]
         return self.plan.pixel * math.prod(shown) + self.row * min(tile + self.ramp, self.shape[0])
+
+    def undivided(self, tile: int) -> bool:
+        """Return whether the picture is decoded whole: with its context a tile would reach over all of it."""
+        return max(self.shape) <= self.length(tile)
 
     def _shown(self, side: int, tile: int) -> int:
         """Return how much the VAE is shown of a side at most: tiles are even, and those at the edges have context on
@@ -141,14 +145,14 @@ class Drawing(Runner):
                 needs.step,
                 window,
             )
-            while tile > native and needs.decoded(tile) > room:
+            while tile - needs.step >= max(native, SMALLEST) and needs.decoded(tile) > room:
                 tile -= needs.step
         fit = room // max(1, needs.drawn(*window))
         at_once = max(1, min(_AT_ONCE.get(self.device.partition(":")[0], 1), fit))
         self._denoiser = Denoiser(self._model, window, 2 * overlap, at_once)
         taken = max(at_once * needs.drawn(*window), needs.decoded(tile))
         planned = int(memory.in_use(self.device) + held + state + taken)
-        if max(shape[:2]) <= needs.length(tile):
+        if needs.undivided(tile):
             return Layout(max(shape[:2]), 0), planned
         return Layout(tile, overlap, needs.ramp), planned
 

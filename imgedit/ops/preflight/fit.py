@@ -80,6 +80,8 @@ def rim(view: View) -> tuple[float, float]:
 
 def aligned(view: View, where: Box) -> Iterable[Record]:
     """Yield IE118, IE122 and IE117: the mask beside its object, some of it left outside, two in one box."""
+    if not view.inside.any():  # a thin hole may be lost where the view is reduced
+        return
     lab = np.asarray(cv2.cvtColor(view.rgb, cv2.COLOR_RGB2LAB), np.uint8)
     contrast = _contrast(lab)
     yield from _shifted(view, contrast, where)

@@ -82,11 +82,17 @@ def overview(pixels: Pixels, mask: Plane, box: Hole) -> View:
     while (rows / scale + 2 * MARGIN) * (columns / scale + 2 * MARGIN) > WHOLE:
         scale += scale % 2 or 2
     around = box.grown(MARGIN * scale, mask.shape)
+    # whole blocks: what is over is left out on the side away from the picture's edge, where a hole may be
+    down, across = ((around.bottom - around.top) % scale, (around.right - around.left) % scale)
+    if around.bottom == mask.shape[0] and around.bottom - around.top >= scale:
+        around = around._replace(top=around.top + down)
+    if around.right == mask.shape[1] and around.right - around.left >= scale:
+        around = around._replace(left=around.left + across)
     return _view(pixels[around.slices], mask[around.slices], scale)
 
 
 def _view(pixels: Pixels, mask: Plane, scale: int) -> View:
-    """Return a view reduced by *scale*, 1 or even: the mean of four pixels of each block, and any of the mask."""
+    """Return a view reduced by *scale*, 1 or even: the mean of four pixels of each block; more than one of the mask."""
     most = int(mask.max())
     inside = (mask > 0).view(np.uint8)
     if scale > 1:
