@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import gc
 import json
+import runpy
 import sys
 import tempfile
 import time
@@ -24,6 +25,9 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import small_models  # noqa: E402
+
+# a torchvision that the torch here was not built for is to load beside it, as in the tests
+runpy.run_path(str(Path(__file__).parents[2] / "tests/operators/sitecustomize.py"))
 
 from imgedit import registry  # noqa: E402
 from imgedit.backends.memory import Watch, give_back  # noqa: E402
