@@ -98,7 +98,7 @@ def fit(
         return Fitted((x, y, width, tall), np.zeros((tall, width), np.uint8), "it holds no pixel")
     learned, expected = _learned(crop, inside, local, finder) if finder else (None, 1.0)
     full = height / max(scale)
-    hard = full if learned and expected < SEEN and full >= TALL else 0.0
+    hard = full if expected < SEEN and full >= TALL else 0.0
     if not learned and known is not None:
         there, own = known[y : y + tall, x : x + width], np.zeros((tall, width), np.uint8)
         masks.draw(own, polygon - (x, y))
