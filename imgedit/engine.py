@@ -56,18 +56,20 @@ def call(name: str, **params: Any) -> Call:
 
 def watch(item: Call, step: Callable[[int, int], None] | None) -> None:
     """Have *step* told how many steps of a pass are done, of how many, by the backend of *item*."""
-    if item.stage.backend:
-        backend = registry.backend_class(item.stage.backend[0], item.params["backend"])
-        if hasattr(backend, "watch"):
-            backend.watch = step
+    _tell(item, "watch", step)
 
 
 def own(item: Call) -> None:
     """Let the backend of *item* know that nothing else goes on in this process: an interrupt may end it at once."""
+    _tell(item, "owned", True)
+
+
+def _tell(item: Call, name: str, value: object) -> None:
+    """Set *name* on the class of the backend of *item*, where that has such a thing."""
     if item.stage.backend:
         backend = registry.backend_class(item.stage.backend[0], item.params["backend"])
-        if hasattr(backend, "owned"):
-            backend.owned = True
+        if hasattr(backend, name):
+            setattr(backend, name, value)
 
 
 @dataclass(slots=True)

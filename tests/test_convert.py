@@ -106,6 +106,19 @@ class _Runs:
         return (Path.touch, (self.told,))
 
 
+def sharded(whole: Path) -> dict[str, Any]:
+    """Put two shards and their index in place of the pickle *whole*; return its tensors."""
+    tensors: dict[str, Any] = torch.load(whole, weights_only=True)
+    whole.unlink()
+    names = [f"{whole.stem}-0000{number}-of-00002.bin" for number in (1, 2)]
+    held = {name: names[number % 2] for number, name in enumerate(tensors)}
+    for shard in names:
+        torch.save({name: tensors[name] for name in tensors if held[name] == shard}, whole.with_name(shard))
+    index = {"metadata": {"total_size": 7}, "weight_map": held}
+    whole.with_name(f"{whole.name}.index.json").write_text(json.dumps(index))
+    return tensors
+
+
 def test_shards_are_converted_with_their_index(pickled: Path, small_models: Path, run: Run) -> None:
     from safetensors.torch import load_file
 
@@ -114,15 +127,7 @@ def test_shards_are_converted_with_their_index(pickled: Path, small_models: Path
         ("unet", "diffusion_pytorch_model", "diffusion_pytorch_model"),
         ("text_encoder", "pytorch_model", "model"),
     ):
-        whole = pickled / part / f"{stem}.bin"
-        tensors = torch.load(whole, weights_only=True)
-        whole.unlink()
-        names = [f"{stem}-0000{number}-of-00002.bin" for number in (1, 2)]
-        held = {name: names[number % 2] for number, name in enumerate(tensors)}
-        for shard in names:
-            torch.save({name: tensors[name] for name in tensors if held[name] == shard}, whole.with_name(shard))
-        index = whole.with_name(f"{stem}.bin.index.json")
-        index.write_text(json.dumps({"metadata": {"total_size": 7}, "weight_map": held}))
+        tensors = sharded(pickled / part / f"{stem}.bin")
         wanted[part] = tensors, [f"{new}-0000{number}-of-00002.safetensors" for number in (1, 2)]
     with pytest.raises(DataError, match="is a pickle") as error:
         locate(str(pickled))
@@ -176,13 +181,7 @@ def test_nothing_deeper_than_the_parts_of_a_model_is_converted(pickled: Path) ->
 
 def test_a_conversion_that_was_broken_off_is_gone_on_with(pickled: Path) -> None:
     whole = pickled / "unet" / "diffusion_pytorch_model.bin"
-    tensors = torch.load(whole, weights_only=True)
-    whole.unlink()
-    names = [f"diffusion_pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
-    held = {name: names[number % 2] for number, name in enumerate(tensors)}
-    for shard in names:
-        torch.save({name: tensors[name] for name in tensors if held[name] == shard}, whole.with_name(shard))
-    whole.with_name("diffusion_pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": held}))
+    sharded(whole)
     convert(pickled)
     # as a full disk after the first shard leaves it
     for left in (

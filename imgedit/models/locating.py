@@ -152,7 +152,7 @@ def chosen(folder: Path) -> tuple[Path, ...]:
 
     Raises DataError where there are only such as are read by unpickling.
     """
-    here = {path.name: path for path in hub.files(folder) if path.parent == folder and path.exists()}
+    here = _beside(folder)
     for variant in ("", ".fp16"):
         for stem in PLAIN:
             one, index = f"{stem}{variant}{SAFE}", f"{stem}{SAFE}.index{variant}.json"
@@ -188,9 +188,14 @@ def _safe(name: str) -> str:
     return name.replace("pytorch_model", "model", 1) if name.startswith("pytorch_model") else name
 
 
+def _beside(folder: Path) -> dict[str, Path]:
+    """Return name → path of the files in *folder* itself; a link that points nowhere is none."""
+    return {path.name: path for path in hub.files(folder) if path.parent == folder and path.exists()}
+
+
 def _shards(index: Path) -> tuple[Path, ...]:
     """Return the files beside an *index* that it names, in order; none where one of them is not there."""
-    here = {path.name: path for path in hub.files(index.parent) if path.parent == index.parent and path.exists()}
+    here = _beside(index.parent)
     listed = kinds.read_json(index).get("weight_map")
     names = sorted(set(map(str, listed.values()))) if isinstance(listed, dict) else []
     return tuple(here[name] for name in names) if all(name in here for name in names) else ()

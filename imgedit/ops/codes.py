@@ -1,14 +1,15 @@
-"""The codes of preflight: severity, texts and documentation in one table, which needs no array package."""
+"""What findings are made of, and the codes of preflight in one table: needs no array package."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imgedit.errors import UsageError, nearest
 
 SEVERITIES = ("info", "warning", "error")
+Box = tuple[int, int, int, int]
 
 
 class Code(NamedTuple):
@@ -192,6 +193,22 @@ CODES: dict[str, Code] = {
         "the line was not masked.",
     ),
 }
+
+
+class Record(NamedTuple):
+    """What was noticed: the fields of a finding. *where*: (x, y, width, height) in pixels."""
+
+    code: str
+    severity: str
+    message: str
+    hint: str
+    where: Box | None = None
+
+
+def record(codes: Mapping[str, Code], code: str, where: Box | None = None, /, **facts: Any) -> Record:
+    """Return the record of *code*, one of *codes*, with *facts* put into its texts."""
+    known = codes[code]
+    return Record(code, known.severity, known.message.format(**facts), known.hint.format(**facts), where)
 
 
 def explain(code: str, codes: Mapping[str, Code] = CODES, of: str = "preflight") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import partial
 
 from imgedit.ops import codes
 from imgedit.ops.codes import Code
@@ -38,19 +38,7 @@ CODES: dict[str, Code] = {
 }
 
 
-class Noticed(NamedTuple):
-    """The fields of a finding."""
-
-    code: str
-    severity: str
-    message: str
-    hint: str
-
-
-def noticed(code: str, **facts: object) -> Noticed:
-    """Return what is to be said of *code*, with *facts* put into its message."""
-    known = CODES[code]
-    return Noticed(code, known.severity, known.message.format(**facts), known.hint)
+noticed = partial(codes.record, CODES)
 
 
 def explain(code: str) -> str:

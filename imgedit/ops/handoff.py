@@ -6,11 +6,12 @@ Findings have the codes IL2xx; `imgedit inpaint --explain` documents them. Needs
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from imgedit.errors import UsageError
 from imgedit.ops import codes
-from imgedit.ops.codes import Code
+from imgedit.ops.codes import Code, Record
 
 #: guidance scales closer than this are the same
 GUIDANCE_RATIO = 1.1
@@ -116,13 +117,7 @@ CODES: dict[str, Code] = {
 }
 
 
-class Noticed(NamedTuple):
-    """The fields of a finding."""
-
-    code: str
-    severity: str
-    message: str
-    hint: str
+_noticed = partial(codes.record, CODES)
 
 
 def explain(code: str) -> str:
@@ -155,7 +150,7 @@ def family(scheduler: str) -> str:
     return ", then ".join(kind for number, kind in enumerate(kinds) if number == 0 or kinds[number - 1] != kind)
 
 
-def changed(last: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[Noticed]:
+def changed(last: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[Record]:
     """Return what differs between the terms of the last latent step, None where there was none, and of this one.
 
     Each finding says what was done about it. Terms of a sidecar are data from anywhere: what has not the form of
@@ -164,7 +159,7 @@ def changed(last: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[Noti
     return list(_changed(last, now)) if isinstance(last, Mapping) else []
 
 
-def _changed(last: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Noticed]:
+def _changed(last: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Record]:
     def pair(key: str, kind: type) -> tuple[Any, Any] | None:
         both = last.get(key), now.get(key)
         return both if all(isinstance(value, kind) for value in both) and both[0] != both[1] else None
@@ -197,7 +192,7 @@ def _tokens(value: tuple[Any, ...]) -> str:
     return " and ".join(f"{each[0]!s:.12} tokens × {each[1]!s:.12}" for each in value)
 
 
-def measured(notes: Iterable[Mapping[str, Any]], guidance_scale: float) -> list[Noticed]:
+def measured(notes: Iterable[Mapping[str, Any]], guidance_scale: float) -> list[Record]:
     """Return what the crops of a step say of the model's profile, each code once.
 
     *notes*: what was noted of each crop's latents on entry (``imgedit.backends.diffusion._profile.reconcile``).
@@ -219,28 +214,23 @@ def measured(notes: Iterable[Mapping[str, Any]], guidance_scale: float) -> list[
     return found
 
 
-def sized(resolution: int | None, native: int) -> list[Noticed]:
+def sized(resolution: int | None, native: int) -> list[Record]:
     """Return what is to be said of crops of *resolution* pixels, None for the model's own size, *native*."""
     if resolution is None or resolution <= WIDE * native:
         return []
     return [_noticed("IL221", now=resolution, times=resolution / native, native=native, most=int(WIDE * native))]
 
 
-def cut(positive: int, negative: int) -> list[Noticed]:
+def cut(positive: int, negative: int) -> list[Record]:
     """Return what is to be said of prompts of which so many tokens, 0 for none, were left out."""
     both = (("prompt", positive), ("negative prompt", negative))
     return [_noticed("IL222", which=which, cut=count) for which, count in both if count > 0]
 
 
-def refusal(found: Iterable[Noticed]) -> tuple[str, str] | None:
+def refusal(found: Iterable[Record]) -> tuple[str, str] | None:
     """Return message and hint of a refusal where --strict is asked for and something is a warning, else None."""
     grave = [each for each in found if each.severity != "info"]
     if not grave:
         return None
     hints = dict.fromkeys(each.hint for each in grave)
     return "; ".join(f"{each.code} {each.message}" for each in grave), "; ".join([*hints, "or leave out --strict"])
-
-
-def _noticed(code: str, **facts: Any) -> Noticed:
-    known = CODES[code]
-    return Noticed(code, known.severity, known.message.format(**facts), known.hint.format(**facts))

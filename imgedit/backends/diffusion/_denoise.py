@@ -91,6 +91,12 @@ def _guided(model: Loaded, sampling: Sampling) -> bool:
     return sampling.guidance_scale > 1 and model.unet.config.time_cond_proj_dim is None
 
 
+def led(predicted: Any, scale: float) -> Any:
+    """Return the predictions of the second half, led away from those of the first, without the prompt, by *scale*."""
+    without, following = predicted.chunk(2)
+    return without + scale * (following - without)
+
+
 def encode(model: Loaded, pixels: Sequence[Any], blanked: Sequence[Any] | None = None) -> list[Encoded]:
     """Return the VAE's distributions of (rows, columns, 3) uint8 or uint16 *pixels*; each crop is encoded once.
 
@@ -262,8 +268,7 @@ def _denoised(
         given = schedule.scaled(torch.cat([latents] * times), t)
         predicted = model.unet(torch.cat([given, *beside], dim=1), t, **condition, return_dict=False)[0]
         if guided:
-            without, following = predicted.chunk(2)
-            predicted = without + sampling.guidance_scale * (following - without)
+            predicted = led(predicted, sampling.guidance_scale)
         latents = schedule.step(predicted, t, latents, generators).to(model.dtype)
         if state.masked is None:
             outside = schedule.noised(state.image, state.noise).to(model.dtype)

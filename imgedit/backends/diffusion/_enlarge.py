@@ -128,7 +128,9 @@ class Denoiser:
             shown = torch.cat([given[..., rows, columns] for rows, columns, _ in part])
             told = [texts] if self.at_once >= len(texts) else [[text] for text in texts]
             predicted = torch.cat([_asked(self.model, shown, t, some) for some in told])
-            for (rows, columns, weights), found in zip(part, _guided(predicted, len(part), words.scale)):
+            if len(texts) > 1:
+                predicted = _denoise.led(predicted, words.scale)
+            for (rows, columns, weights), found in zip(part, predicted):
                 total[0, :, rows, columns] += found.float() * torch.from_numpy(weights).to(found.device)
         return total.to(latents.dtype)
 
@@ -179,14 +181,6 @@ def _asked(model: Loaded, shown: Any, t: Any, texts: Sequence[Said]) -> Any:
         class_labels=torch.full((count,), NOISE_LEVEL, dtype=torch.long, device=shown.device),
         return_dict=False,
     )[0]
-
-
-def _guided(predicted: Any, windows: int, scale: float) -> Any:
-    """Return the one prediction for each of *windows*: led away from the first half, where there are two."""
-    if len(predicted) == windows:
-        return predicted
-    without, following = predicted.chunk(2)
-    return without + scale * (following - without)
 
 
 class Decoder:

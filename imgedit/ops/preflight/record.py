@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import partial
 
-from imgedit.ops.codes import CODES
+from imgedit.ops import codes
+from imgedit.ops.codes import Box, Record
 
-Box = tuple[int, int, int, int]
+__all__ = ["Box", "Record", "percent", "record"]
 
-
-class Record(NamedTuple):
-    """What a check noticed: the fields of a finding. *where*: (x, y, width, height) in pixels."""
-
-    code: str
-    severity: str
-    message: str
-    hint: str
-    where: Box | None = None
-
-
-def record(code: str, where: Box | None = None, **facts: Any) -> Record:
-    """Return the record of *code* with *facts* put into its message."""
-    known = CODES[code]
-    return Record(code, known.severity, known.message.format(**facts), known.hint, where)
+record = partial(codes.record, codes.CODES)
 
 
 def percent(share: float) -> str:
