@@ -32,7 +32,7 @@ from imgedit.ops import holes
 from imgedit.ops.choice import shaded
 from imgedit.ops.fill import flat
 from imgedit.ops.harmonic import harmonic
-from imgedit.ops.lively import sharpened
+from imgedit.ops.lively import lively, sharpened
 
 Array = NDArray[Any]
 BACKENDS = [Flat, Harmonic, Telea, Ns, Patch, Learned, Auto]
@@ -196,6 +196,31 @@ def test_detail_is_added_only_in_the_hole_and_only_where_it_lacks() -> None:
     )
     # what is as rough as its surroundings stays as it is
     assert np.array_equal(sharpened(rough, mask), rough)
+
+
+def test_the_better_other_fill_fits_the_more_of_its_shapes_are_taken() -> None:
+    mask = np.zeros((360, 360), np.uint8)
+    mask[40:320, 40:320] = 255
+    inside = mask[..., None] > 0
+    ground = np.full((360, 360, 3), 100, np.uint8)
+    other = np.where(inside, np.uint8(140), ground)
+
+    def share(misfit: float, dtype: Any = np.uint8) -> Array:
+        unit = np.iinfo(dtype).max // 255
+        pair = (ground.astype(dtype) * unit, other.astype(dtype) * unit)
+        mean = lively(*pair, mask, misfit=np.full(mask.shape, misfit, np.float32))
+        assert np.array_equal(mean[mask == 0], pair[0][mask == 0])
+        return (mean[..., 1].astype(float) / unit - 100) / 40
+
+    assert share(0)[60, 180] == pytest.approx(0.88, abs=0.03)
+    assert share(40.0**2 / 6)[60, 180] == pytest.approx(0.38, abs=0.03)
+    assert share(40.0**2)[60, 180] == pytest.approx(0.3, abs=0.03)
+    # deep in the hole pieces fit each other whatever was there
+    assert share(0)[180, 180] == pytest.approx(0.3, abs=0.03)
+    np.testing.assert_allclose(share(100, np.uint16)[60:300, 60:300], share(100)[60:300, 60:300], atol=0.03)
+    # nothing is known of it: half of each; and on even ground none of the shapes
+    assert lively(ground, other, mask)[60, 180, 1] == 120
+    assert lively(ground, other, mask, even=True)[60, 180, 1] == 100
 
 
 def test_a_plane_with_noise_is_told_from_texture_spots_and_bends() -> None:

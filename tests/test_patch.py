@@ -22,7 +22,7 @@ from imgedit.backends.fill.learned import Learned
 from imgedit.backends.fill.patch import Patch
 from imgedit.errors import DataError
 from imgedit.ops import nearest, patchmatch, reduced
-from imgedit.ops.exemplar import exemplar, way
+from imgedit.ops.exemplar import enlivened, exemplar, way
 from imgedit.ops.harmonic import harmonic
 from imgedit.ops.nearest import estimates
 from imgedit.ops.patches import Votes, closed, over, square, whole
@@ -96,6 +96,18 @@ def test_flat_ground_stays_flat(name: str, dtype: Any) -> None:
     ground = np.empty((96, 160, 3), dtype)
     ground[:] = (77, 12, 250) if dtype is np.uint8 else (12345, 3, 65535)
     assert np.array_equal(exemplar(ground, HOLES[name][0]), ground)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_pattern_that_patches_continue_outweighs_a_smooth_fill(dtype: Any) -> None:
+    wall = bricks((200, 220)).astype(dtype) * (np.iinfo(dtype).max // 255)
+    mask = box((200, 220), 70, 80, 48, 60) | box((200, 220), 10, 10, 20, 30)
+    part = box((200, 220), 70, 80, 48, 60)
+    inside, smooth = part > 0, harmonic(wall, mask)
+    mean = enlivened(smooth, wall, mask, 0, part)
+    assert np.array_equal(mean[~inside], smooth[~inside])
+    errors = [np.square(fill.astype(float) - wall)[inside].mean() for fill in (smooth, mean)]
+    assert errors[1] < 0.15 * errors[0]
 
 
 @pytest.mark.parametrize("name", ["square", "at the border", "strokes"])

@@ -80,7 +80,24 @@ def exemplar(pixels: Pixels, mask: Plane, seed: int = 0, *, calm: bool = False) 
     else:
         window = _window((rows, columns))
         inside = mask[window] > 0
-        out[window][inside] = _by_scales(pixels[window], inside, seed, calm)[inside]
+        out[window][inside] = _by_scales(pixels[window], inside, seed, calm)[0][inside]
+    return out
+
+
+def enlivened(smooth: Pixels, pixels: Pixels, mask: Plane, seed: int, part: Plane) -> Pixels:
+    """Return *smooth*, which is *pixels* filled in another way, with shapes and detail of `exemplar` in *part* of it.
+
+    All are the same picture; *part* is (rows, columns) uint8, above 0 in some of the hole, *mask* > 0. How much is
+    taken of the shapes goes by how well patches match what they overlap. Elsewhere nothing changes.
+    """
+    if way(mask) not in ("scales", "reduced"):
+        return lively(smooth, exemplar(pixels, mask, seed), part)
+    out = smooth.copy()
+    window = _window(_box(mask))
+    inside = mask[window] > 0
+    copied, misfit = _by_scales(pixels[window], inside, seed, False)
+    copied[~inside] = pixels[window][~inside]
+    out[window] = lively(smooth[window], copied, part[window], misfit=misfit)
     return out
 
 
@@ -115,24 +132,28 @@ def _fill_strokes(out: Pixels, pixels: Pixels, mask: Plane, block: Box) -> None:
     out[block][inside] = np.rint(filled[inner][inside]).astype(pixels.dtype)
 
 
-def _by_scales(pixels: Pixels, hole: Flags, seed: int, calm: bool) -> Pixels:
-    """Return *pixels* filled from the coarsest scale to the finest, or to the largest that is worked on."""
+def _by_scales(pixels: Pixels, hole: Flags, seed: int, calm: bool) -> tuple[Pixels, Floats]:
+    """Return *pixels* filled from the coarsest scale to the finest, or to the largest that is worked on.
+
+    And (rows, columns) float32: how far the patches there are from what they overlap, in squared levels of 0…255.
+    """
     levels, reduced, times = first(pixels, hole)
-    voted, moves = _through_scales(levels, reduced, np.random.default_rng(seed))
-    filled = np.clip(closed(voted, levels, reduced), 0, 255)
+    voted, level = _through_scales(levels, reduced, np.random.default_rng(seed))
+    filled, costs = np.clip(closed(voted, levels, reduced), 0, 255), level.costs()
     if times == 1:
         unit = np.float32(1 if pixels.dtype.itemsize == 1 else 257)
-        return np.asarray(np.rint(filled * unit), pixels.dtype)
+        return np.asarray(np.rint(filled * unit), pixels.dtype), costs
     filled = np.where(reduced[..., None], filled, levels[..., :3])
     if calm:
         # in 16 bits, so that nothing is rounded that will show
         mask, copied = reduced.view(np.uint8), np.rint(filled * 257).astype(np.uint16)
-        filled = (lively(harmonic(copied, mask), copied, mask) / 257).astype(np.float32)
-    return brought_up(pixels, hole, filled, moves, times)
+        filled = (lively(harmonic(copied, mask), copied, mask, misfit=costs) / 257).astype(np.float32)
+    wide = np.asarray(cv2.resize(costs, hole.shape[::-1], interpolation=cv2.INTER_NEAREST), np.float32)
+    return brought_up(pixels, hole, filled, level.moves(), times), wide
 
 
-def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int32]]:
-    """Return what the patches of the finest scale say, and how far from each pixel lies what they copy."""
+def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tuple[Floats, Level]:
+    """Return what the patches of the finest scale say, and that scale."""
     scales = [(levels, hole)]
     while _depth(scales[-1][1]) > COARSE:
         coarser = half(*scales[-1])
@@ -149,7 +170,7 @@ def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tu
         level.vote(sharp)
         _refine(level, rng, sharp)
     level.vote(LAST_VOTES)
-    return level.voted, level.moves()
+    return level.voted, level
 
 
 def _coarsest(levels: Floats, hole: Flags) -> Level:

@@ -26,7 +26,12 @@ OWN, OTHER = 2.0, 1.0
 #: own detail is made stronger by at most this: what the fill got wrong grows too; another's is taken at most so often
 OWN_MOST, OTHER_MOST = 0.4, 2.0
 #: share of the other fill in the coarse shapes: the mean of two guesses errs less than either
-MIXED = 0.3
+MIXED = 0.5
+#: the same where it is known how badly the other fits: one less so many times that, as a share of how far the two
+#: differ, less the depth in the hole over so many pixels, within these limits; misfit and difference are means over a
+#: Gaussian of this standard deviation, pixels. Against MIXED everywhere, squares in 28 photos were .3 dB better where
+#: 64 pixels wide, .1 dB where 128; without the depth, those of 260 pixels were .4 dB worse
+DOUBT, DEEP, LEAST, MOST, ABOUT = 3.0, 160.0, 0.3, 0.9, 12.0
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -39,11 +44,13 @@ def sharpened(filled: Floats, mask: Plane) -> Floats:
     return _with_detail(filled, detail, mask > 0, OWN_SHARE, OWN_MOST)
 
 
-def lively(smooth: Pixels, other: Pixels, mask: Plane, *, even: bool = False) -> Pixels:
-    """Return *smooth* with as much of the detail of *other* as brings its gradients up to those round the hole.
+def lively(smooth: Pixels, other: Pixels, mask: Plane, *, even: bool = False, misfit: Floats | None = None) -> Pixels:
+    """Return the mean of two fills with as much detail of *other* as brings its gradients up to those round the hole.
 
     *smooth*, *other*: (rows, columns, 3), both uint8 or both uint16, the same picture filled in two ways where *mask*
-    (rows, columns) is above 0; elsewhere nothing changes. On *even* ground *smooth* is right but for its noise.
+    (rows, columns) is above 0; elsewhere nothing changes. On *even* ground *smooth* is right but for its noise, and
+    only the detail is taken. *misfit*: (rows, columns), mean squared difference, in levels of 0…255, between *other*
+    and what it was made from, which says how much *other* counts.
     """
     out = smooth.copy()
     x, y, width, height = cv2.boundingRect(mask)
@@ -52,12 +59,32 @@ def lively(smooth: Pixels, other: Pixels, mask: Plane, *, even: bool = False) ->
     hole = mask[box] > 0
     if width:
         first, second = smooth[box].astype(np.float32), other[box].astype(np.float32)
-        coarse = first if even else first + np.float32(MIXED) * (second - first)
+        away = second - first
+        if misfit is None:
+            share_of_other: Any = np.float32(0 if even else MIXED)
+        else:
+            levels = away / np.float32(np.iinfo(smooth.dtype).max / 255)
+            share_of_other = _trusted(misfit[box], np.square(levels).mean(axis=2), hole)[..., None]
+        coarse = first + share_of_other * away
         detail = second - cv2.GaussianBlur(second, (0, 0), OTHER)
         share, limit = (EVEN_SHARE, EVEN_LIMIT) if even else (OTHER_SHARE, np.inf)
         result = _with_detail(coarse, detail, hole, share, OTHER_MOST, limit)[hole]
         out[box][hole] = np.rint(np.clip(result, 0, np.iinfo(smooth.dtype).max))
     return out
+
+
+def _trusted(misfit: Floats, differ: Floats, hole: NDArray[np.bool_]) -> Floats:
+    """Return the share, (rows, columns), that the other of two fills has where they *differ* by so much, squared.
+
+    The errors of two guesses that know nothing of each other add up to that square, and those of the other grow with
+    its *misfit*; with weights that are one over their errors the mean errs least. Deep in a hole pieces fit each other,
+    whatever was there.
+    """
+    known = hole.astype(np.float32)
+    own, both, near = (cv2.GaussianBlur(part * known, (0, 0), ABOUT) for part in (misfit, differ, known))
+    depth = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, 5)
+    share = 1 - np.float32(DOUBT) * own / (both + near + np.float32(1e-6)) - depth / np.float32(DEEP)
+    return np.asarray(np.clip(share, LEAST, MOST))
 
 
 def _with_detail(

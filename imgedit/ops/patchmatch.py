@@ -131,12 +131,19 @@ class Level:
     def moves(self) -> NDArray[np.int32]:
         """Return (2, rows, columns): how far down and right of each pixel lies what the patch next to it copies."""
         columns = self.shape[1]
-        away = np.zeros((2, self.hole.size), np.int32)
-        away[0, self.place] = self.match // columns - self.y
-        away[1, self.place] = self.match % columns - self.x
+        return self._next(np.stack([self.match // columns - self.y, self.match % columns - self.x]).astype(np.int32))
+
+    def costs(self) -> Floats:
+        """Return (rows, columns): what the match of the patch next to each pixel costs, squared levels."""
+        return self._next(self.cost)
+
+    def _next(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return for each pixel that of *values* (…, patches) which is of the patch next to it: (…, rows, columns)."""
+        spread = np.zeros((*values.shape[:-1], self.hole.size), values.dtype)
+        spread[..., self.place] = values
         flags = np.zeros(self.shape, bool)
         flags[self.y, self.x] = True
-        return away[:, _nearest(flags)]
+        return spread[..., _nearest(flags)]
 
     def _try(self, which: Index, match: Index) -> None:
         """Give the patches *which* the matches that are valid and better than theirs."""

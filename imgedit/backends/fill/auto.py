@@ -58,9 +58,8 @@ class Auto:
         """Fill holes by how deep they are."""
         from imgedit.backends.fill.learned import Learned
         from imgedit.ops.choice import deeper
-        from imgedit.ops.exemplar import exemplar, way
+        from imgedit.ops.exemplar import enlivened, exemplar, way
         from imgedit.ops.harmonic import harmonic
-        from imgedit.ops.lively import lively
 
         deep = deeper(mask, DEEP)
         if not deep.any():
@@ -71,7 +70,7 @@ class Auto:
             done = exemplar(pixels, mask, seed, calm=True)
             why = f"{why}; very large: worked on at a reduced scale"
         else:
-            done = lively(harmonic(pixels, mask), exemplar(pixels, mask, seed), deep)
+            done = enlivened(harmonic(pixels, mask), pixels, mask, seed, deep)
         rest = np.where(deep, np.uint8(0), mask)
         if rest.any():
             strokes = Learned().fill(np.where(deep[..., None], done, pixels), rest, seed=seed)

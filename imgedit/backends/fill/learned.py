@@ -15,9 +15,6 @@ WEIGHTS = Path(__file__).parents[2] / "data" / "filler.onnx"
 MAX_THREADS = 4
 #: pixels from the middle of a hole to its edge, up to which it is a stroke
 STROKE = 24
-#: root mean square of the gradient round a hole, levels per pixel, below which detail is mostly noise: with less of it
-#: fills of squares in 44 such places were .3 dB better, and hardly calmer to look at
-CALM = 7.0
 
 
 class Learned:
@@ -38,19 +35,16 @@ class Learned:
 
     def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
         """Return *pixels* with the network's fill where *mask* > 0, wide holes with the detail of copied patches."""
-        from imgedit.ops.choice import deeper, roughness
-        from imgedit.ops.exemplar import exemplar, way
+        from imgedit.ops.choice import deeper
+        from imgedit.ops.exemplar import enlivened, way
         from imgedit.ops.learned import learned
-        from imgedit.ops.lively import lively
 
         out = learned(pixels, mask, _network())
         wide = deeper(mask, STROKE)
         if not wide.any():
             return Filled(out, "learned", "asked for", seamless=True)
         # far from its edge a network's fill is smooth
-        inside = wide > 0
-        even = roughness(pixels, mask) < CALM
-        out[inside] = lively(out, exemplar(pixels, mask, seed), wide, even=even)[inside]
+        out = enlivened(out, pixels, mask, seed, wide)
         why = f"asked for; deeper than {STROKE} pixels"
         if way(mask) == "reduced":
             why = f"{why}; very large: patches found at a reduced scale"
