@@ -27,11 +27,13 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from training import course  # noqa: E402
 from training.letters import Letters, Sample  # noqa: E402
+from training.scenes import SOURCES, WALLPAPERS  # noqa: E402
 from training.stroker import Stroker, save  # noqa: E402
 
 from imgedit.ops.strokes import given, straight  # noqa: E402
 
 Array = NDArray[Any]
+PHOTOGRAPHS = (*SOURCES, *WALLPAPERS)
 #: sides of a scene, rows and columns of what the network is shown in training
 CANVAS, ROWS, COLUMNS = 448, 72, 144
 BATCH = 16
@@ -41,7 +43,7 @@ EACH, TRIES = 14, 30
 OUTSIDE = 0.2
 #: of the loss, the part of Dice
 DICE = 0.5
-#: processes that draw samples; more threads than cores at hand would wait for each other, so torch has one
+#: processes that draw samples
 PROCESSES = 2
 
 
@@ -57,7 +59,7 @@ def samples(number: int, seed: int, leave_out: tuple[str, ...]) -> list[Shown]:
     cv2.setNumThreads(1)
     rng = np.random.default_rng((seed, number))
     if leave_out not in _TOOLS:
-        _TOOLS[leave_out] = Letters(CANVAS, leave_out)
+        _TOOLS[leave_out] = Letters(CANVAS, leave_out, PHOTOGRAPHS)
     letters = _TOOLS[leave_out]
     scene = letters.scene(rng)
     found: list[Shown] = []
@@ -135,8 +137,8 @@ def loss(out: Tensor, batch: Batch) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="the ONNX file to write; a note goes beside it as OUT.json")
-    parser.add_argument("--steps", type=int, default=10000)
-    parser.add_argument("--scenes", type=int, default=600, help="pictures that text is drawn on")
+    parser.add_argument("--steps", type=int, default=14000)
+    parser.add_argument("--scenes", type=int, default=1200, help="pictures that text is drawn on")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--leave-out", nargs="*", default=["grace_hopper", "gravel"], help="photographs not to use")
     options = parser.parse_args()
@@ -146,7 +148,6 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         drawn = [one for some in pool.starmap(samples, jobs, chunksize=4) for one in some]
     course.say(f"{len(drawn)} samples of {options.scenes} scenes in {time.time() - start:.0f} s")
-    torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     net = Stroker().to(memory_format=torch.channels_last)
     about = course.about("train_strokes.py", options)
@@ -164,12 +165,10 @@ def main() -> None:
 
     def value() -> Tensor:
         batch = next(source)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            out = net(batch.given.contiguous(memory_format=torch.channels_last))
-        return loss(out.float(), batch)
+        return loss(net(batch.given.contiguous(memory_format=torch.channels_last)), batch)
 
     mean = course.train(net, Stroker(), options.steps, value, report)
-    course.write_note(options, about, mean, start)
+    course.write_note(options, about, mean, start, PHOTOGRAPHS)
 
 
 if __name__ == "__main__":

@@ -274,7 +274,7 @@ def test_the_stage_replaces_its_own_findings_and_keeps_others() -> None:
     ("name", "code", "options"),
     [
         ("coins", "IE118", {"kind": "low-contrast", "seed": 6}),
-        ("astronaut", "IE112", {"kind": "caption", "seed": 6, "size": 72, "text": "2019-07-14"}),
+        ("camera", "IE112", {"kind": "caption", "seed": 6, "size": 72, "text": "2019-07-14"}),
     ],
 )
 def test_strokes_that_were_found_in_these_pixels_cannot_lie_beside_them_or_be_narrower(

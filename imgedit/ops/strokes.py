@@ -40,7 +40,7 @@ FINE = 10.0
 #: next to nothing where letters are hard to see; in a window of this share of the box's height
 ENOUGH, NEARBY = 0.85, 0.5
 #: what is less likely is ground, wherever it is
-LEAST = 0.06
+LEAST = 0.03
 #: the box of the strokes themselves is looked at where it is lower than this share of the first; it has this margin,
 #: share of its height, and this one more at its ends; and this share of what is likely may be beyond each of its sides
 LOWER, AROUND, BEYOND, STRAY = 0.9, 0.15, 0.5, 0.01

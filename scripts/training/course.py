@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from training.scenes import SOURCES
+from training.scenes import SOURCES, Source, used
 
 RATE = 1e-3
 #: of the running mean of the weights, which is what is written
@@ -64,9 +64,14 @@ def about(script: str, options: argparse.Namespace, *more: str) -> dict[str, str
     return {"licence": "Apache-2.0", "command": command.rstrip()}
 
 
-def write_note(options: argparse.Namespace, said: dict[str, str], net: nn.Module, start: float) -> None:
+def write_note(
+    options: argparse.Namespace,
+    said: dict[str, str],
+    net: nn.Module,
+    start: float,
+    sources: tuple[Source, ...] = SOURCES,
+) -> None:
     """Write how the file was made beside it: *said*, digest, size, the time since *start*, and what it was shown."""
-    used = [source._asdict() for source in SOURCES if source.file.rsplit(".", 1)[0] not in options.leave_out]
     note = {
         **said,
         "sha256": hashlib.sha256(options.out.read_bytes()).hexdigest(),
@@ -75,7 +80,7 @@ def write_note(options: argparse.Namespace, said: dict[str, str], net: nn.Module
         "minutes": round((time.time() - start) / 60, 1),
         "cores": multiprocessing.cpu_count(),
         "torch": torch.__version__,
-        "photographs": used,
+        "photographs": [source._asdict() for source in used(sources, tuple(options.leave_out))],
     }
     options.out.with_suffix(".onnx.json").write_text(json.dumps(note, indent=2, ensure_ascii=False) + "\n")
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from training.holes import fonts
-from training.scenes import Array, Scenes, mixed
+from training.scenes import SOURCES, Array, Scenes, Source, mixed
 from training.sharp import Sharp, grainy
 
 from imgedit.ops import regions
@@ -37,9 +37,9 @@ class Sample(NamedTuple):
 class Letters:
     """Draws pictures with text, *size* pixels on a side."""
 
-    def __init__(self, size: int, leave_out: tuple[str, ...] = ()) -> None:
+    def __init__(self, size: int, leave_out: tuple[str, ...] = (), sources: tuple[Source, ...] = SOURCES) -> None:
         self.size = size
-        self.sharp = Sharp(size, leave_out)
+        self.sharp = Sharp(size, leave_out, sources)
         self.scenes: Scenes = self.sharp.scenes
         self.faces = fonts()
 

@@ -1,6 +1,7 @@
 """Pictures to train on: crops of photographs with their colours mixed, and generated scenes of occluding shapes.
 
-The photographs ship with scikit-image and matplotlib; SOURCES says where each comes from and under which licence.
+The photographs ship with scikit-image and matplotlib, WALLPAPERS with a package of Debian's; for each it is said where
+it comes from and under which licence.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Array = NDArray[Any]
 
 
 class Source(NamedTuple):
-    """A photograph: the package whose wheel brings it, its file, where it is from, and its licence."""
+    """A photograph: the package that brings it, its file, where it is from, and its licence."""
 
     package: str
     file: str
@@ -41,31 +42,61 @@ SOURCES = (
     Source("skimage", "motorcycle_right.png", "Middlebury 2014 stereo benchmark", _POLICY),
     Source("matplotlib", "grace_hopper.jpg", "U.S. Navy", "public domain"),
 )
+_DEBIAN = "lomiri-wallpapers-16.04"
+#: Photographs of landscapes, rooms and things; the licences are those that the package states for each.
+WALLPAPERS = (
+    Source(_DEBIAN, "aitzgorri_by_Aitzol_Berasategi.jpg", "Aitzol Berasategi", "CC-BY-4.0"),
+    Source(_DEBIAN, "friends_by_Aitzol_Berasategi.jpg", "Aitzol Berasategi", "CC-BY-4.0"),
+    Source(_DEBIAN, "life_by_Aitzol_Berasategi.jpg", "Aitzol Berasategi", "CC-BY-4.0"),
+    Source(_DEBIAN, "picosdeeuropa_by_Aitzol_Berasategi.jpg", "Aitzol Berasategi", "CC-BY-4.0"),
+    Source(_DEBIAN, "sunset_by_Aitzol_Berasategi.jpg", "Aitzol Berasategi", "CC-BY-4.0"),
+    Source(_DEBIAN, "Picture_0B_by_freespace.jpg", "Trevor Freespace", "CC-BY-4.0"),
+    Source(_DEBIAN, "Picture_1A_by_freespace.jpg", "Trevor Freespace", "CC-BY-4.0"),
+    Source(_DEBIAN, "Wine_by_Jakkub_Mede.jpg", "Jakub Mede", "CC-BY-4.0"),
+    Source(_DEBIAN, "seeding_by_Clements_Engelhardt.jpg", "Clemens Engelhardt", "CC0-1.0"),
+)
 _FOLDERS = {"skimage": "data", "matplotlib": "mpl-data/sample_data"}
+_SHARED = Path("/usr/share/backgrounds")
+#: larger photographs are reduced so that their longer side is this, pixels: at full size a camera's pixels are soft
+LONGEST = 1600
 
 
-def photographs(leave_out: tuple[str, ...] = ()) -> dict[str, Array]:
-    """Return name → (rows, columns, 3) uint8 RGB of SOURCES, less those named in *leave_out*."""
+def used(sources: tuple[Source, ...], leave_out: tuple[str, ...]) -> list[Source]:
+    """Return those of *sources* whose name, that of the file without its ending, is not in *leave_out*."""
+    return [source for source in sources if source.file.rsplit(".", 1)[0] not in leave_out]
+
+
+def photographs(leave_out: tuple[str, ...] = (), sources: tuple[Source, ...] = SOURCES) -> dict[str, Array]:
+    """Return name → (rows, columns, 3) uint8 RGB of *sources*, less those named in *leave_out*."""
     found = {}
-    for source in SOURCES:
-        name = source.file.rsplit(".", 1)[0]
-        spec = importlib.util.find_spec(source.package)
-        if spec is None or spec.origin is None:
-            raise SystemExit(f"error: {source.package} is not installed\nhint: pip install '.[train]'")
-        if name not in leave_out:
-            with Image.open(Path(spec.origin).parent / _FOLDERS[source.package] / source.file) as picture:
-                found[name] = np.asarray(picture.convert("RGB"))
+    for source in used(sources, leave_out):
+        with Image.open(_path(source)) as picture:
+            picture.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX)
+            found[source.file.rsplit(".", 1)[0]] = np.asarray(picture.convert("RGB"))
     return found
+
+
+def _path(source: Source) -> Path:
+    if source.package == _DEBIAN:
+        path, hint = _SHARED / source.file, f"apt-get install {_DEBIAN}"
+    else:
+        spec = importlib.util.find_spec(source.package)
+        folder = Path(spec.origin).parent if spec and spec.origin else Path(source.package)
+        path, hint = folder / _FOLDERS[source.package] / source.file, "pip install '.[train]'"
+    if not path.is_file():
+        raise SystemExit(f"error: {source.package} is not installed\nhint: {hint}")
+    return path
 
 
 class Scenes:
     """Draws square pictures without end: two of three from photographs, the others generated."""
 
-    def __init__(self, size: int, leave_out: tuple[str, ...] = ()) -> None:
+    def __init__(self, size: int, leave_out: tuple[str, ...] = (), sources: tuple[Source, ...] = SOURCES) -> None:
         self.size = size
-        self.photos = photographs(leave_out)
+        self.photos = photographs(leave_out, sources)
         # natural scenes are drawn more often than bare textures: they are what users have
         often = {"motorcycle_left": 3, "motorcycle_right": 3, "grace_hopper": 3, "camera": 3, "coins": 2}
+        often |= {source.file.rsplit(".", 1)[0]: 3 for source in WALLPAPERS}
         self.names = [name for name in self.photos for _ in range(often.get(name, 1))]
 
     def draw(self, rng: np.random.Generator) -> Array:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image
 from training.holes import boxes, fonts, lettering, scratches
-from training.scenes import Array, Scenes, mixed, turned
+from training.scenes import SOURCES, Array, Scenes, Source, mixed, turned
 
 #: how photographs are reduced, which makes them crisp: all of these are in use
 _WAYS = (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Resampling.HAMMING)
@@ -17,9 +17,9 @@ _LEAST = 0.3
 class Sharp:
     """Draws square pictures without end."""
 
-    def __init__(self, size: int, leave_out: tuple[str, ...] = ()) -> None:
+    def __init__(self, size: int, leave_out: tuple[str, ...] = (), sources: tuple[Source, ...] = SOURCES) -> None:
         self.size = size
-        self.scenes = Scenes(size, leave_out)
+        self.scenes = Scenes(size, leave_out, sources)
         self.faces = fonts()
 
     def draw(self, rng: np.random.Generator) -> Array:

@@ -14,7 +14,7 @@ from training.onnx_file import Graph
 
 from imgedit.ops.strokes import CHANNELS
 
-WIDTHS = (24, 40, 48)
+WIDTHS = (24, 48, 80)
 #: of the layers at the coarsest level
 DILATIONS = (1, 2, 4, 2)
 
