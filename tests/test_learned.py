@@ -15,7 +15,7 @@ import pytest
 import sample
 from conftest import ROOT, picture
 from numpy.typing import NDArray
-from training.scenes import SOURCES
+from training.scenes import SOURCES, WALLPAPERS, used
 
 from imgedit.backends.fill import learned as backend
 from imgedit.errors import DataError
@@ -257,12 +257,11 @@ def test_the_shipped_weights_are_small_and_documented() -> None:
     words = [word for name in ("steps", "scenes", "seed") for word in (f"--{name}", defaults[name])]
     command = ["python", "scripts/train_filler.py", "filler.onnx", *words, "--leave-out", *left_out]
     assert note["command"].split() == command
-    named = [source._asdict() for source in SOURCES if source.file.rsplit(".", 1)[0] not in left_out]
-    assert note["photographs"] == named
+    assert note["photographs"] == [source._asdict() for source in used(SOURCES, tuple(left_out))]
 
 
 def test_no_held_out_photo_can_be_trained_on() -> None:
-    names = {source.file.rsplit(".", 1)[0] for source in SOURCES}
+    names = {source.name for source in (*SOURCES, *WALLPAPERS)}
     assert names and not names & set(sample.HELD_OUT)
 
 

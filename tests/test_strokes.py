@@ -184,7 +184,9 @@ def test_faint_letters_are_found_in_boxes_twice_their_height(name: str, kind: st
     assert glyph.draw(drawn, stamped, loose(truth, 2.2), learned) == ""
     glyph.draw(plain, stamped, loose(truth, 2.2))
     assert (masks.dilate(drawn, 2) > 0)[truth > 127].mean() > 0.9
-    assert likeness(drawn, truth) > max(0.45, likeness(plain, truth) + 0.05)
+    # on gravel whose grain JPEG has smeared as it has the letters, a little of the ground is taken too
+    least = 0.45 if (name, kind, quality) == ("gravel", "low-contrast", 85) else 0.5
+    assert likeness(drawn, truth) > max(least, likeness(plain, truth) + 0.05)
 
 
 def test_where_there_is_no_text_it_says_so() -> None:
@@ -303,7 +305,7 @@ def test_the_training_script_makes_a_network_that_runs(tmp_path: Path, monkeypat
     out = tmp_path / "strokes.onnx"
     program = [sys.executable, ROOT / "scripts" / "train_strokes.py", out, "--steps", "4", "--scenes", "3"]
     # these are of a Debian package, which pip does not bring
-    program += ["--leave-out", *(source.file.rsplit(".", 1)[0] for source in WALLPAPERS)]
+    program += ["--leave-out", *(source.name for source in WALLPAPERS)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "step 4 of 4" in done.stderr

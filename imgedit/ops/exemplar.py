@@ -79,8 +79,7 @@ def exemplar(pixels: Pixels, mask: Plane, seed: int = 0, *, calm: bool = False) 
                 _fill_strokes(out, pixels, mask, block)
     else:
         window = _window((rows, columns))
-        inside = mask[window] > 0
-        out[window][inside] = _by_scales(pixels[window], inside, seed, calm)[0][inside]
+        out[window] = _by_scales(pixels[window], mask[window] > 0, seed, calm)[0]
     return out
 
 
@@ -94,9 +93,8 @@ def enlivened(smooth: Pixels, pixels: Pixels, mask: Plane, seed: int, part: Plan
         return lively(smooth, exemplar(pixels, mask, seed), part)
     out = smooth.copy()
     window = _window(_box(mask))
-    inside = mask[window] > 0
-    copied, misfit = _by_scales(pixels[window], inside, seed, False)
-    copied[~inside] = pixels[window][~inside]
+    copied, costs = _by_scales(pixels[window], mask[window] > 0, seed, False)
+    misfit = np.asarray(cv2.resize(costs, copied.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.float32)
     out[window] = lively(smooth[window], copied, part[window], misfit=misfit)
     return out
 
@@ -135,25 +133,24 @@ def _fill_strokes(out: Pixels, pixels: Pixels, mask: Plane, block: Box) -> None:
 def _by_scales(pixels: Pixels, hole: Flags, seed: int, calm: bool) -> tuple[Pixels, Floats]:
     """Return *pixels* filled from the coarsest scale to the finest, or to the largest that is worked on.
 
-    And (rows, columns) float32: how far the patches there are from what they overlap, in squared levels of 0…255.
+    And, at that scale, (rows, columns) float32: how far patches are from what they overlap, squared levels of 0…255.
     """
     levels, reduced, times = first(pixels, hole)
-    voted, level = _through_scales(levels, reduced, np.random.default_rng(seed))
-    filled, costs = np.clip(closed(voted, levels, reduced), 0, 255), level.costs()
+    voted, moves, costs = _through_scales(levels, reduced, np.random.default_rng(seed))
+    filled = np.clip(closed(voted, levels, reduced), 0, 255)
     if times == 1:
         unit = np.float32(1 if pixels.dtype.itemsize == 1 else 257)
-        return np.asarray(np.rint(filled * unit), pixels.dtype), costs
+        return np.where(hole[..., None], np.asarray(np.rint(filled * unit), pixels.dtype), pixels), costs
     filled = np.where(reduced[..., None], filled, levels[..., :3])
     if calm:
         # in 16 bits, so that nothing is rounded that will show
         mask, copied = reduced.view(np.uint8), np.rint(filled * 257).astype(np.uint16)
         filled = (lively(harmonic(copied, mask), copied, mask, misfit=costs) / 257).astype(np.float32)
-    wide = np.asarray(cv2.resize(costs, hole.shape[::-1], interpolation=cv2.INTER_NEAREST), np.float32)
-    return brought_up(pixels, hole, filled, level.moves(), times), wide
+    return brought_up(pixels, hole, filled, moves, times), costs
 
 
-def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tuple[Floats, Level]:
-    """Return what the patches of the finest scale say, and that scale."""
+def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int32], Floats]:
+    """Return what the patches of the finest scale say, how far away lies what they copy, and what that costs."""
     scales = [(levels, hole)]
     while _depth(scales[-1][1]) > COARSE:
         coarser = half(*scales[-1])
@@ -170,7 +167,7 @@ def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tu
         level.vote(sharp)
         _refine(level, rng, sharp)
     level.vote(LAST_VOTES)
-    return level.voted, level
+    return level.voted, *level.matched()
 
 
 def _coarsest(levels: Floats, hole: Flags) -> Level:

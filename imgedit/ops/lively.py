@@ -60,12 +60,11 @@ def lively(smooth: Pixels, other: Pixels, mask: Plane, *, even: bool = False, mi
     if width:
         first, second = smooth[box].astype(np.float32), other[box].astype(np.float32)
         away = second - first
-        if misfit is None:
-            share_of_other: Any = np.float32(0 if even else MIXED)
-        else:
+        part: Any = np.float32(0 if even else MIXED)
+        if misfit is not None:
             levels = away / np.float32(np.iinfo(smooth.dtype).max / 255)
-            share_of_other = _trusted(misfit[box], np.square(levels).mean(axis=2), hole)[..., None]
-        coarse = first + share_of_other * away
+            part = _trusted(misfit[box], np.square(levels).mean(axis=2), hole)[..., None]
+        coarse = first + part * away
         detail = second - cv2.GaussianBlur(second, (0, 0), OTHER)
         share, limit = (EVEN_SHARE, EVEN_LIMIT) if even else (OTHER_SHARE, np.inf)
         result = _with_detail(coarse, detail, hole, share, OTHER_MOST, limit)[hole]

@@ -128,22 +128,19 @@ class Level:
         self.guess = np.where(self.hole[..., None], self.voted, self.levels)
         self.guess[..., 3] = 0
 
-    def moves(self) -> NDArray[np.int32]:
-        """Return (2, rows, columns): how far down and right of each pixel lies what the patch next to it copies."""
+    def matched(self) -> tuple[NDArray[np.int32], Floats]:
+        """Return of the patch next to each pixel how far down and right what it copies lies, and what that costs.
+
+        (2, rows, columns) pixels, and (rows, columns) squared levels.
+        """
         columns = self.shape[1]
-        return self._next(np.stack([self.match // columns - self.y, self.match % columns - self.x]).astype(np.int32))
-
-    def costs(self) -> Floats:
-        """Return (rows, columns): what the match of the patch next to each pixel costs, squared levels."""
-        return self._next(self.cost)
-
-    def _next(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return for each pixel that of *values* (…, patches) which is of the patch next to it: (…, rows, columns)."""
-        spread = np.zeros((*values.shape[:-1], self.hole.size), values.dtype)
-        spread[..., self.place] = values
         flags = np.zeros(self.shape, bool)
         flags[self.y, self.x] = True
-        return spread[..., _nearest(flags)]
+        number = np.zeros(self.hole.size, np.intp)
+        number[self.place] = np.arange(len(self.place))
+        near = number[_nearest(flags)]
+        away = np.stack([self.match // columns - self.y, self.match % columns - self.x]).astype(np.int32)
+        return away[:, near], self.cost[near]
 
     def _try(self, which: Index, match: Index) -> None:
         """Give the patches *which* the matches that are valid and better than theirs."""

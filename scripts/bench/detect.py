@@ -139,9 +139,8 @@ def one_backend(name: str, group: str, seeds: int, size: str) -> None:
                     print(f"  {photo}: {kind}: boxes {rows[-1][0]:.2f}, mask {rows[-1][2]:.2f}", flush=True)
         table = np.array(rows)
         # precision and IoU have a meaning only where something was found
-        known = np.maximum((~np.isnan(table[:, :6])).sum(axis=0), 1)
-        values = np.nansum(table[:, :6], axis=0) / known
-        counts = table[:, 6:].sum(axis=0)
+        rates, counts = table[:, :-2], table[:, -2:].sum(axis=0)
+        values = np.nansum(rates, axis=0) / np.maximum((~np.isnan(rates)).sum(axis=0), 1)
         print(f"{kind:14}" + "".join(f"{v:15.3f}" for v in values) + "".join(f"{v:15.0f}" for v in counts))
     said = []
     seconds, busy = [], []

@@ -26,6 +26,10 @@ class Source(NamedTuple):
     origin: str
     licence: str
 
+    @property
+    def name(self) -> str:
+        return self.file.rsplit(".", 1)[0]
+
 
 _POLICY = "none stated there; free, by the policy of the package"
 #: What is said of origin and licence is from the packages' own notes.
@@ -63,7 +67,7 @@ LONGEST = 1600
 
 def used(sources: tuple[Source, ...], leave_out: tuple[str, ...]) -> list[Source]:
     """Return those of *sources* whose name, that of the file without its ending, is not in *leave_out*."""
-    return [source for source in sources if source.file.rsplit(".", 1)[0] not in leave_out]
+    return [source for source in sources if source.name not in leave_out]
 
 
 def photographs(leave_out: tuple[str, ...] = (), sources: tuple[Source, ...] = SOURCES) -> dict[str, Array]:
@@ -72,20 +76,20 @@ def photographs(leave_out: tuple[str, ...] = (), sources: tuple[Source, ...] = S
     for source in used(sources, leave_out):
         with Image.open(_path(source)) as picture:
             picture.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX)
-            found[source.file.rsplit(".", 1)[0]] = np.asarray(picture.convert("RGB"))
+            found[source.name] = np.asarray(picture.convert("RGB"))
     return found
 
 
 def _path(source: Source) -> Path:
     if source.package == _DEBIAN:
-        path, hint = _SHARED / source.file, f"apt-get install {_DEBIAN}"
+        folder, hint = _SHARED, f"apt-get install {_DEBIAN}"
     else:
         spec = importlib.util.find_spec(source.package)
-        folder = Path(spec.origin).parent if spec and spec.origin else Path(source.package)
-        path, hint = folder / _FOLDERS[source.package] / source.file, "pip install '.[train]'"
-    if not path.is_file():
+        folder = Path(spec.origin).parent / _FOLDERS[source.package] if spec and spec.origin else None
+        hint = "pip install '.[train]'"
+    if folder is None or not (folder / source.file).is_file():
         raise SystemExit(f"error: {source.package} is not installed\nhint: {hint}")
-    return path
+    return folder / source.file
 
 
 class Scenes:
@@ -96,7 +100,7 @@ class Scenes:
         self.photos = photographs(leave_out, sources)
         # natural scenes are drawn more often than bare textures: they are what users have
         often = {"motorcycle_left": 3, "motorcycle_right": 3, "grace_hopper": 3, "camera": 3, "coins": 2}
-        often |= {source.file.rsplit(".", 1)[0]: 3 for source in WALLPAPERS}
+        often |= {source.name: 3 for source in WALLPAPERS}
         self.names = [name for name in self.photos for _ in range(often.get(name, 1))]
 
     def draw(self, rng: np.random.Generator) -> Array:
