@@ -23,15 +23,21 @@ Array = NDArray[Any]
 
 
 class Counting:
-    """Fills white and counts the pixels that it was handed."""
+    """Fills white and counts the pixels that it was handed; has a use for *wanted* pixels round each hole."""
 
     bit_depths = (8, 16)
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: int = 0) -> None:
         self.calls = self.pixels = 0
+        self.wanted, self.sizes = wanted, list[tuple[int, ...]]()
+
+    def context(self, mask: Array) -> int:
+        assert mask.any()
+        return self.wanted
 
     def fill(self, pixels: Array, mask: Array, *, seed: int) -> Filled:
         self.calls, self.pixels = self.calls + 1, self.pixels + mask.size
+        self.sizes.append(mask.shape)
         out = pixels.copy()
         out[mask > 0] = np.iinfo(pixels.dtype).max
         return Filled(out, "white", "counting", seamless=True)
@@ -88,6 +94,28 @@ def test_cost_follows_the_hole_and_not_the_picture() -> None:
     backend = Counting()
     erase(framed(1500, 2000, (10, 10, 20, 60), (1450, 1900, 20, 60)), backend)
     assert backend.calls == 2 and backend.pixels < 0.02 * 1500 * 2000
+
+
+def test_more_is_shown_to_a_backend_that_has_a_use_for_it_unless_that_is_other_holes() -> None:
+    frame = framed(600, 600, (200, 200, 80, 80))
+    for wanted, margin, side in ((0, 20, 120), (50, 20, 180), (50, 64, 208)):
+        backend = Counting(wanted)
+        shown = erase(frame, backend, margin=margin)
+        assert backend.sizes == [(side, side)]
+        assert np.array_equal(shown.pixels[shown.mask == 0], frame.pixels[shown.mask == 0])
+    # each hole would show both of the others: three times the work
+    near = Counting(150)
+    erase(framed(600, 600, (200, 60, 80, 80), (200, 200, 80, 80), (200, 340, 80, 80)), near, margin=4)
+    assert near.sizes == [(380, 290), (88, 88), (380, 380)]
+    # a backend that says nothing has a use for none
+    silent = type("Silent", (), {"bit_depths": (8,), "fill": Counting.fill})()
+    assert adapt("fill", silent).context(frame.mask) == 0 and fill("flat").context(frame.mask) == 0
+
+
+def test_wide_holes_have_a_use_for_context_and_strokes_have_none() -> None:
+    for name in ("auto", "learned"):
+        wide, line = (framed(400, 400, (100, 100, *size)).mask for size in ((60, 90), (30, 200)))
+        assert fill(name).context(wide) >= 100 and fill(name).context(line) == 0
 
 
 def test_notes_say_where_how_and_why() -> None:

@@ -223,6 +223,33 @@ def test_the_better_other_fill_fits_the_more_of_its_shapes_are_taken() -> None:
     assert lively(ground, other, mask, even=True)[60, 180, 1] == 100
 
 
+def test_detail_is_added_where_shapes_are_in_doubt_more_than_where_they_are_right() -> None:
+    rng = np.random.default_rng(2)
+    grain = cv2.GaussianBlur(rng.standard_normal((200, 200)), (0, 0), 1)
+    grain *= 10 / grain.std()
+    mask = np.zeros((200, 200), np.uint8)
+    mask[50:150, 50:150] = 255
+    inside = mask > 0
+    picture = np.clip(np.rint(np.repeat(120 + grain[..., None], 3, axis=2)), 0, 255).astype(np.uint8)
+    smooth = np.where(inside[..., None], np.uint8(120), picture)
+    y, x = np.mgrid[:200, :200]
+
+    def kept(off: float, calm: float = 1.0) -> float:
+        away = off * np.sin(2 * np.pi * (x - 50) / 100) * np.sin(2 * np.pi * (y - 50) / 100)
+        other = np.clip(np.rint(np.repeat((120 + calm * grain + away)[..., None], 3, axis=2)), 0, 255)
+        done = lively(smooth, np.where(inside[..., None], other, picture).astype(np.uint8), mask)
+        assert np.array_equal(done[~inside], picture[~inside])
+        detail = done[..., 0] - cv2.GaussianBlur(done[..., 0].astype(float), (0, 0), 4)
+        true = picture[..., 0] - cv2.GaussianBlur(picture[..., 0].astype(float), (0, 0), 4)
+        middle = np.s_[70:130, 70:130]
+        return float(np.square(np.diff(detail[middle])).sum() / np.square(np.diff(true[middle])).sum())
+
+    assert kept(0) == pytest.approx(0.45, abs=0.08)
+    assert kept(0) + 0.15 < kept(30) < kept(60) + 0.1 and kept(60) > 0.8
+    # what is copied was calm: so is the fill, whatever lies round the hole
+    assert kept(0, 0.3) < 0.1
+
+
 def test_a_plane_with_noise_is_told_from_texture_spots_and_bends() -> None:
     rng = np.random.default_rng(5)
     y, x = np.mgrid[:200, :240]

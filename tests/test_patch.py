@@ -21,9 +21,12 @@ from imgedit.backends.fill.auto import Auto
 from imgedit.backends.fill.learned import Learned
 from imgedit.backends.fill.patch import Patch
 from imgedit.errors import DataError
+from imgedit.ops import enlivened as trial
 from imgedit.ops import nearest, patchmatch, reduced
-from imgedit.ops.exemplar import enlivened, exemplar, way
+from imgedit.ops.enlivened import enlivened
+from imgedit.ops.exemplar import copied, exemplar, way
 from imgedit.ops.harmonic import harmonic
+from imgedit.ops.lively import lively
 from imgedit.ops.nearest import estimates
 from imgedit.ops.patches import Votes, closed, over, square, whole
 
@@ -104,10 +107,93 @@ def test_a_pattern_that_patches_continue_outweighs_a_smooth_fill(dtype: Any) -> 
     mask = box((200, 220), 70, 80, 48, 60) | box((200, 220), 10, 10, 20, 30)
     part = box((200, 220), 70, 80, 48, 60)
     inside, smooth = part > 0, harmonic(wall, mask)
-    mean = enlivened(smooth, wall, mask, 0, part)
+    mean = enlivened(harmonic, wall, mask, 0, part).pixels
     assert np.array_equal(mean[~inside], smooth[~inside])
     errors = [np.square(fill.astype(float) - wall)[inside].mean() for fill in (smooth, mean)]
     assert errors[1] < 0.15 * errors[0]
+
+
+def blobs(shape: tuple[int, int], seed: int = 0) -> Array:
+    """Return soft spots of all colours, of which none is like another."""
+    values = np.random.default_rng(seed).standard_normal((*shape, 3))
+    values = cv2.GaussianBlur(values, (0, 0), 14)
+    return np.clip(128 + 45 * values / values.std(), 0, 255).astype(np.uint8)
+
+
+def test_patches_count_as_they_prove_right_beside_the_hole() -> None:
+    shape = (400, 421)
+    mask = box(shape, 160, 171, 72, 64)
+    said = {}
+    for name, ground in (("wall", bricks(shape)), ("blobs", blobs(shape)), ("sand", grain(shape))):
+        done = enlivened(harmonic, ground, mask, 0, mask)
+        assert done.tried == 4 and f"{done.trust:.1f} times" in done.why
+        assert np.array_equal(done.pixels[mask == 0], ground[mask == 0])
+        said[name] = done.trust
+    assert said["wall"] > 1.05 and said["blobs"] < 0.7 and said["sand"] < 0.8
+
+
+def test_what_the_trial_says_makes_the_fill_better() -> None:
+    shape = (400, 421)
+    mask = box(shape, 160, 171, 72, 64)
+
+    def errors(pixels: Array) -> list[float]:
+        copy, misfit = copied(pixels, mask)
+        blind = lively(harmonic(pixels, mask), copy, mask, misfit=misfit)
+        seen = enlivened(harmonic, pixels, mask, 0, mask).pixels
+        return [float(np.square(done.astype(float) - pixels)[mask > 0].mean()) for done in (blind, seen)]
+
+    blind, seen = errors(bricks(shape))
+    assert seen < 0.6 * blind
+    blind, seen = np.sum([errors(blobs(shape, seed)) for seed in range(4)], axis=0)
+    assert seen < blind
+
+
+def test_the_trial_knows_nothing_of_what_the_hole_held_and_sees_sixteen_bits_alike() -> None:
+    ground, mask = blobs((300, 330)), box((300, 330), 130, 140, 60, 50)
+    done = enlivened(harmonic, ground, mask, 0, mask)
+    other = np.where((mask > 0)[..., None], np.uint8(0), ground)
+    assert done.tried > 0 and np.array_equal(enlivened(harmonic, other, mask, 0, mask).pixels, done.pixels)
+    deep = enlivened(harmonic, ground.astype(np.uint16) * 257, mask, 0, mask)
+    assert deep.tried == done.tried and deep.trust == pytest.approx(done.trust, abs=0.1)
+
+
+def test_without_room_beside_it_nothing_is_tried() -> None:
+    wall, mask = bricks((160, 160)), box((160, 160), 50, 50, 60, 60)
+    done = enlivened(harmonic, wall, mask, 0, mask)
+    assert (done.tried, done.trust) == (0, 1.0) and "not tried" in done.why
+
+
+@given(
+    shape=st.tuples(st.integers(40, 420), st.integers(40, 420)),
+    holes=st.lists(st.tuples(*[st.integers(0, 400)] * 2, *[st.integers(1, 120)] * 2), min_size=1, max_size=3),
+)
+@settings(max_examples=60, deadline=None)
+def test_places_to_try_are_known_apart_and_near(shape: tuple[int, int], holes: list[tuple[int, int, int, int]]) -> None:
+    unknown = np.zeros(shape, np.uint8)
+    for top, left, rows, columns in holes:
+        unknown[top % shape[0] : top % shape[0] + rows, left % shape[1] : left % shape[1] + columns] = 255
+    top, left, rows, columns = holes[0][0] % shape[0], holes[0][1] % shape[1], *holes[0][2:]
+    found = trial._places(unknown, (top, left, rows, columns))
+    taken = cv2.dilate(unknown, np.ones((2 * trial.APART + 1,) * 2, np.uint8)) > 0
+    gaps = []
+    for y, x in found:
+        assert not taken[y : y + trial.SIDE, x : x + trial.SIDE].any()
+        assert min(y, x, shape[0] - y - trial.SIDE, shape[1] - x - trial.SIDE) >= trial.EDGE
+        taken[
+            max(y - trial.APART, 0) : y + trial.SIDE + trial.APART,
+            max(x - trial.APART, 0) : x + trial.SIDE + trial.APART,
+        ] = True
+        down, right = max(top - y - trial.SIDE, y - top - rows), max(left - x - trial.SIDE, x - left - columns)
+        gaps.append(max(down, right, 0) // trial.GRID)
+    assert len(found) <= trial.PLACES and gaps == sorted(gaps)
+    if len(found) < trial.PLACES:  # there was no more room
+        free = cv2.erode(
+            (~taken).view(np.uint8), np.ones((trial.SIDE, trial.SIDE), np.uint8), anchor=(0, 0), borderValue=0
+        )
+        inner = free[
+            trial.EDGE : shape[0] - trial.SIDE - trial.EDGE + 1, trial.EDGE : shape[1] - trial.SIDE - trial.EDGE + 1
+        ]
+        assert not inner[:: trial.GRID, :: trial.GRID].any()
 
 
 @pytest.mark.parametrize("name", ["square", "at the border", "strokes"])
@@ -296,6 +382,20 @@ def test_an_exhaustive_start_finds_the_source_of_a_copy() -> None:
     fine = patchmatch.Level(np.repeat(np.repeat(levels, 2, axis=0), 2, axis=1), np.kron(hole, np.ones((2, 2))) > 0, 2)
     fine.inherit(level)
     assert (fine.match == fine.place - 60 * 120 - 60).mean() > 0.95
+
+
+def test_nothing_is_copied_from_what_is_banned_unless_nothing_else_is_left() -> None:
+    levels = np.zeros((60, 60, 4), np.float32)
+    levels[..., :3] = noise((60, 60))
+    hole, banned = (box((120, 120), *place) > 0 for place in ((50, 50, 20, 20), (0, 0, 120, 61)))
+    small = hole[::2, ::2]
+    level = patchmatch.Level(levels, small, stride=1, banned=banned)
+    level.start(levels, (8, 0))
+    level.improve(np.random.default_rng(0))
+    pixels = (level.match[:, None] + level.square.offsets) % 60
+    assert pixels.min() >= 31  # columns; half of the thirtieth is banned too
+    everything = patchmatch.Level(levels, small, stride=1, banned=np.ones((120, 120), bool))
+    assert np.array_equal(everything.sources, patchmatch.Level(levels, small, stride=1).sources)
 
 
 def test_votes_are_weighted_means_even_of_tiny_weights() -> None:

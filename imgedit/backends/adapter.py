@@ -67,6 +67,11 @@ class _Adapted:
 
 
 class _Filler(_Adapted):
+    def context(self, mask: Plane) -> int:
+        """Return how many pixels round the hole the backend has a use for, 0 where it does not say."""
+        asked = getattr(self._backend, "context", None)
+        return int(asked(mask)) if asked else 0
+
     def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
         """Fill as the backend does; where it knows only the other bit depth, known pixels stay exact all the same.
 

@@ -44,7 +44,11 @@ class Filled(NamedTuple):
 
 
 class Filler(Flags, Protocol):
-    """Fills the hole in one crop."""
+    """Fills the hole in one crop.
+
+    A method may be left out: ``context(mask)`` returns how many pixels round the hole, *mask* > 0, it has a use for,
+    where a user asks for less; left out: none.
+    """
 
     #: bits per channel that it computes in; the adapter converts the others
     bit_depths: ClassVar[tuple[int, ...]]

@@ -83,20 +83,18 @@ def exemplar(pixels: Pixels, mask: Plane, seed: int = 0, *, calm: bool = False) 
     return out
 
 
-def enlivened(smooth: Pixels, pixels: Pixels, mask: Plane, seed: int, part: Plane) -> Pixels:
-    """Return *smooth*, which is *pixels* filled in another way, with shapes and detail of `exemplar` in *part* of it.
+def copied(pixels: Pixels, mask: Plane, seed: int = 0, banned: Plane | None = None) -> tuple[Pixels, Floats]:
+    """Return what `exemplar` does where `way` is by scales, and how well patches match what they overlap there.
 
-    All are the same picture; *part* is (rows, columns) uint8, above 0 in some of the hole, *mask* > 0. How much is
-    taken of the shapes goes by how well patches match what they overlap. Elsewhere nothing changes.
+    The latter: (rows, columns) float32, mean squared difference in levels of 0…255. Nothing is copied from where
+    *banned*, (rows, columns) uint8, is above 0, if enough is left.
     """
-    if way(mask) not in ("scales", "reduced"):
-        return lively(smooth, exemplar(pixels, mask, seed), part)
-    out = smooth.copy()
+    out, misfit = pixels.copy(), np.zeros(mask.shape, np.float32)
     window = _window(_box(mask))
-    copied, costs = _by_scales(pixels[window], mask[window] > 0, seed, False)
-    misfit = np.asarray(cv2.resize(costs, copied.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.float32)
-    out[window] = lively(smooth[window], copied, part[window], misfit=misfit)
-    return out
+    avoided = None if banned is None else banned[window] > 0
+    out[window], costs = _by_scales(pixels[window], mask[window] > 0, seed, False, avoided)
+    misfit[window] = cv2.resize(costs, misfit[window].shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return out, misfit
 
 
 def _box(mask: Plane) -> Box:
@@ -130,13 +128,15 @@ def _fill_strokes(out: Pixels, pixels: Pixels, mask: Plane, block: Box) -> None:
     out[block][inside] = np.rint(filled[inner][inside]).astype(pixels.dtype)
 
 
-def _by_scales(pixels: Pixels, hole: Flags, seed: int, calm: bool) -> tuple[Pixels, Floats]:
+def _by_scales(
+    pixels: Pixels, hole: Flags, seed: int, calm: bool, banned: Flags | None = None
+) -> tuple[Pixels, Floats]:
     """Return *pixels* filled from the coarsest scale to the finest, or to the largest that is worked on.
 
     And, at that scale, (rows, columns) float32: how far patches are from what they overlap, squared levels of 0…255.
     """
     levels, reduced, times = first(pixels, hole)
-    voted, moves, costs = _through_scales(levels, reduced, np.random.default_rng(seed))
+    voted, moves, costs = _through_scales(levels, reduced, np.random.default_rng(seed), banned)
     filled = np.clip(closed(voted, levels, reduced), 0, 255)
     if times == 1:
         unit = np.float32(1 if pixels.dtype.itemsize == 1 else 257)
@@ -149,7 +149,9 @@ def _by_scales(pixels: Pixels, hole: Flags, seed: int, calm: bool) -> tuple[Pixe
     return brought_up(pixels, hole, filled, moves, times), costs
 
 
-def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int32], Floats]:
+def _through_scales(
+    levels: Floats, hole: Flags, rng: np.random.Generator, banned: Flags | None
+) -> tuple[Floats, NDArray[np.int32], Floats]:
     """Return what the patches of the finest scale say, how far away lies what they copy, and what that costs."""
     scales = [(levels, hole)]
     while _depth(scales[-1][1]) > COARSE:
@@ -157,10 +159,10 @@ def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tu
         if np.count_nonzero(whole(coarser[1], SIDE)) < ENOUGH:
             break
         scales.append(coarser)
-    level = _coarsest(*scales.pop())
+    level = _coarsest(*scales.pop(), banned)
     _refine(level, rng, VOTES if scales else FINE_VOTES)
     while scales:
-        finer = Level(*scales.pop(), stride=1 if len(scales) > 1 else 2)
+        finer = Level(*scales.pop(), stride=1 if len(scales) > 1 else 2, banned=banned)
         finer.inherit(level)
         level = finer
         sharp = VOTES if scales else FINE_VOTES
@@ -170,9 +172,9 @@ def _through_scales(levels: Floats, hole: Flags, rng: np.random.Generator) -> tu
     return level.voted, *level.matched()
 
 
-def _coarsest(levels: Floats, hole: Flags) -> Level:
+def _coarsest(levels: Floats, hole: Flags, banned: Flags | None) -> Level:
     """Return the scale to start with: from a harmonic guess, all patches compared with all."""
-    level = Level(levels, hole, stride=1)
+    level = Level(levels, hole, stride=1, banned=banned)
     guess = levels.copy()
     known = np.clip(np.rint(levels[..., :3]), 0, 255).astype(np.uint8)
     guess[..., :3] = harmonic(known, hole.view(np.uint8))

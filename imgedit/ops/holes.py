@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -73,6 +74,19 @@ def find(mask: Plane, margin: int = 64) -> list[Hole]:
         tight[i] = (top + by, left + bx, top + by + bh, left + bx + bw)
     merged = _merge(tight + np.array((y, x, y, x)), margin)
     return sorted(Hole(*box) for box in merged.tolist())
+
+
+def shown(hole: Hole, mask: Plane, margin: int, wanted: Callable[[Plane], int]) -> Hole:
+    """Return the crop round *hole* of *mask* with *margin* pixels of context, or as many as are *wanted* for it.
+
+    No more where that would show as much of other holes as this one is: whoever fills a crop fills all of it.
+    """
+    crop = hole.grown(margin, mask.shape)
+    more = wanted(mask[crop.slices])
+    if more <= margin:
+        return crop
+    wide = hole.grown(more, mask.shape)
+    return wide if np.count_nonzero(mask[wide.slices]) <= 2 * np.count_nonzero(mask[hole.slices]) else crop
 
 
 def _cell_boxes(part: Plane, cell: int) -> NDArray[np.int64]:

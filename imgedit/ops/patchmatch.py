@@ -25,6 +25,7 @@ DECAY = 1.2
 LEAST = 0.05
 PRICE = 50.0  # squared levels for each time that a place is copied more often than it must be
 CHUNK = 2048  # patches compared at once: stays in the cache
+FEW = 16  # patches that are to be left beside what is banned
 MOST_SOURCES = 8000  # an exhaustive search takes an even sample of more
 VOTERS = 16_384  # patches that vote at once: 25 MB
 STEP = 2  # levels per unit of the exhaustive comparison: its sums stay below 2²⁴, exact in float32
@@ -36,15 +37,21 @@ class Level:
 
     At least one patch must be whole. *guess*, of the shape of *levels*, holds the hole as it is thought to be; the
     fourth value is not used. *match* holds for each patch the centre of its source in the flat picture; *voted* is what
-    the patches said last, also of the known pixels next to the hole.
+    the patches said last, also of the known pixels next to the hole. Nothing is copied from where *banned* holds, the
+    same picture at any scale, unless fewer than FEW patches were left.
     """
 
-    def __init__(self, levels: Floats, hole: Flags, stride: int) -> None:
+    def __init__(self, levels: Floats, hole: Flags, stride: int, banned: Flags | None = None) -> None:
         self.shape = hole.shape
         self.levels, self.hole, self.stride = levels, hole, stride
         self.guess = levels.copy()
         self.flat = levels.reshape(-1, 4)
         self.sources = whole(hole, SIDE)
+        if banned is not None:
+            size = (hole.shape[1], hole.shape[0])
+            share = cv2.resize(banned.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            others = whole(hole | (share > 0), SIDE)
+            self.sources = others if np.count_nonzero(others) >= FEW else self.sources
         self.square = square(SIDE, hole.shape[1])
         self.y, self.x = over(hole, SIDE, stride)
         self.place = self.y * hole.shape[1] + self.x

@@ -75,7 +75,7 @@ def erase(
     frame: Frame,
     backend: Any,
     *,
-    margin: Annotated[int, Opt("Context round each hole that is shown to the backend, pixels.", min=1, max=4096)] = 64,
+    margin: Annotated[int, Opt("Least context shown to the backend round each hole, pixels.", min=1, max=4096)] = 64,
     seed: Annotated[int, Opt("Seed of the random numbers, for backends that use any.", min=0)] = 0,
     smooth: Annotated[
         tuple[Rect, ...],
@@ -105,7 +105,7 @@ def erase(
     listed: list[dict[str, Any]] = []
     methods: dict[str, int] = {}
     for hole in found:
-        crop = hole.grown(margin, mask.shape)
+        crop = holes.shown(hole, mask, margin, backend.context)
         known, unknown = frame.pixels[crop.slices], mask[crop.slices]
         if any(hole.meets(rect, mask.shape) for rect in smooth):
             fill, method, why = harmonic.harmonic(known, unknown), "harmonic", "asked for in this place"

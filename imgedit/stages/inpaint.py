@@ -247,7 +247,7 @@ def _erased(frame: Frame, around: Around, seed: int) -> tuple[Any, dict[str, Any
     filler = around.other()
     methods: dict[str, int] = {}
     for hole in holes.find(mask, FILL_MARGIN):
-        crop = hole.grown(FILL_MARGIN, mask.shape)
+        crop = holes.shown(hole, mask, FILL_MARGIN, filler.context)
         known, unknown = frame.pixels[crop.slices], mask[crop.slices]
         fill, method, _, seamless = filler.fill(known, unknown, seed=seed)
         fill = fill if seamless else blend.blend(known, fill, unknown)

@@ -54,23 +54,32 @@ class Auto:
             done, method, why = others.pixels, f"{method}, {others.method}", f"{why}; beside it {others.why}"
         return Filled(done, method, why, seamless=True)
 
+    def context(self, mask: Plane) -> int:
+        """Return how many pixels round a hole it looks at."""
+        from imgedit.backends.fill.learned import Learned
+
+        return Learned().context(mask)
+
     def _uneven(self, pixels: Pixels, mask: Plane, seed: int, ground: str) -> Filled:
         """Fill holes by how deep they are."""
         from imgedit.backends.fill.learned import Learned
         from imgedit.ops.choice import deeper
-        from imgedit.ops.exemplar import enlivened, exemplar, way
+        from imgedit.ops.enlivened import enlivened
+        from imgedit.ops.exemplar import exemplar, way
         from imgedit.ops.harmonic import harmonic
 
         deep = deeper(mask, DEEP)
         if not deep.any():
-            return Learned().fill(pixels, mask, seed=seed)._replace(why=f"strokes, {ground}")
+            filled = Learned().fill(pixels, mask, seed=seed)
+            return filled._replace(why=f"{filled.why}; {ground}")
         # what is deepest goes first, and counts as known for the strokes beside it
         method, why = "harmonic+patch", f"deeper than {DEEP} pixels, {ground}"
         if way(mask) == "reduced":
             done = exemplar(pixels, mask, seed, calm=True)
             why = f"{why}; very large: worked on at a reduced scale"
         else:
-            done = enlivened(harmonic(pixels, mask), pixels, mask, seed, deep)
+            result = enlivened(harmonic, pixels, mask, seed, deep)
+            done, why = result.pixels, f"{why}; {result.why}"
         rest = np.where(deep, np.uint8(0), mask)
         if rest.any():
             strokes = Learned().fill(np.where(deep[..., None], done, pixels), rest, seed=seed)

@@ -36,19 +36,32 @@ class Learned:
     def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
         """Return *pixels* with the network's fill where *mask* > 0, wide holes with the detail of copied patches."""
         from imgedit.ops.choice import deeper
-        from imgedit.ops.exemplar import enlivened, way
-        from imgedit.ops.learned import learned
+        from imgedit.ops.enlivened import enlivened
+        from imgedit.ops.exemplar import way
 
-        out = learned(pixels, mask, _network())
         wide = deeper(mask, STROKE)
         if not wide.any():
-            return Filled(out, "learned", "asked for", seamless=True)
+            return Filled(_filled(pixels, mask), "learned", "strokes", seamless=True)
         # far from its edge a network's fill is smooth
-        out = enlivened(out, pixels, mask, seed, wide)
-        why = f"asked for; deeper than {STROKE} pixels"
+        done = enlivened(_filled, pixels, mask, seed, wide)
+        why = f"deeper than {STROKE} pixels; {done.why}"
         if way(mask) == "reduced":
             why = f"{why}; very large: patches found at a reduced scale"
-        return Filled(out, "learned+patch", why, seamless=True)
+        return Filled(done.pixels, "learned+patch", why, seamless=True)
+
+    def context(self, mask: Plane) -> int:
+        """Return how many pixels round a hole it looks at: more round wide ones, whose fills it tries beside them."""
+        from imgedit.ops.choice import deeper
+        from imgedit.ops.enlivened import CONTEXT
+
+        return CONTEXT if deeper(mask, STROKE).any() else 0
+
+
+def _filled(pixels: Pixels, mask: Plane) -> Pixels:
+    """Return *pixels* with the network's fill where *mask* > 0."""
+    from imgedit.ops.learned import learned
+
+    return learned(pixels, mask, _network())
 
 
 @cache
