@@ -62,7 +62,7 @@ class Auto:
 
     def _uneven(self, pixels: Pixels, mask: Plane, seed: int, ground: str) -> Filled:
         """Fill holes by how deep they are."""
-        from imgedit.backends.fill.learned import Learned
+        from imgedit.backends.fill import learned
         from imgedit.ops.choice import deeper
         from imgedit.ops.enlivened import enlivened
         from imgedit.ops.exemplar import exemplar, way
@@ -70,8 +70,8 @@ class Auto:
 
         deep = deeper(mask, DEEP)
         if not deep.any():
-            filled = Learned().fill(pixels, mask, seed=seed)
-            return filled._replace(why=f"{filled.why}; {ground}")
+            seen = learned.filled(pixels, mask, seed)
+            return seen._replace(why=f"{seen.why}; {ground}")
         # what is deepest goes first, and counts as known for the strokes beside it
         method, why = "harmonic+patch", f"deeper than {DEEP} pixels, {ground}"
         if way(mask) == "reduced":
@@ -82,7 +82,7 @@ class Auto:
             done, why = result.pixels, f"{why}; {result.why}"
         rest = np.where(deep, np.uint8(0), mask)
         if rest.any():
-            strokes = Learned().fill(np.where(deep[..., None], done, pixels), rest, seed=seed)
+            strokes = learned.filled(np.where(deep[..., None], done, pixels), rest, seed)
             method, why = f"{method}, {strokes.method}", f"{why}; strokes beside it"
             done = np.where(rest[..., None] > 0, strokes.pixels, done)
         return Filled(done, method, why, seamless=True)

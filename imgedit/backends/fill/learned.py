@@ -35,19 +35,8 @@ class Learned:
 
     def fill(self, pixels: Pixels, mask: Plane, *, seed: int) -> Filled:
         """Return *pixels* with the network's fill where *mask* > 0, wide holes with the detail of copied patches."""
-        from imgedit.ops.choice import deeper
-        from imgedit.ops.enlivened import enlivened
-        from imgedit.ops.exemplar import way
-
-        wide = deeper(mask, STROKE)
-        if not wide.any():
-            return Filled(_filled(pixels, mask), "learned", "strokes", seamless=True)
-        # far from its edge a network's fill is smooth
-        done = enlivened(_filled, pixels, mask, seed, wide)
-        why = f"deeper than {STROKE} pixels; {done.why}"
-        if way(mask) == "reduced":
-            why = f"{why}; very large: patches found at a reduced scale"
-        return Filled(done.pixels, "learned+patch", why, seamless=True)
+        done = filled(pixels, mask, seed)
+        return done._replace(why=f"asked for; {done.why}")
 
     def context(self, mask: Plane) -> int:
         """Return how many pixels round a hole it looks at: more round wide ones, whose fills it tries beside them."""
@@ -57,7 +46,24 @@ class Learned:
         return CONTEXT if deeper(mask, STROKE).any() else 0
 
 
-def _filled(pixels: Pixels, mask: Plane) -> Pixels:
+def filled(pixels: Pixels, mask: Plane, seed: int) -> Filled:
+    """Return what `Learned` does; *why* says only what was seen of the hole."""
+    from imgedit.ops.choice import deeper
+    from imgedit.ops.enlivened import enlivened
+    from imgedit.ops.exemplar import way
+
+    wide = deeper(mask, STROKE)
+    if not wide.any():
+        return Filled(_smooth(pixels, mask), "learned", "strokes", seamless=True)
+    # far from its edge a network's fill is smooth
+    done = enlivened(_smooth, pixels, mask, seed, wide)
+    why = f"deeper than {STROKE} pixels; {done.why}"
+    if way(mask) == "reduced":
+        why = f"{why}; very large: patches found at a reduced scale"
+    return Filled(done.pixels, "learned+patch", why, seamless=True)
+
+
+def _smooth(pixels: Pixels, mask: Plane) -> Pixels:
     """Return *pixels* with the network's fill where *mask* > 0."""
     from imgedit.ops.learned import learned
 
