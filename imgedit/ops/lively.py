@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Pixels = NDArray[Any]
 Plane = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+#: gradient of the luma: down, and to the right
+Slopes = tuple[Floats, Floats]
 
 #: gradient energy that a fill shall have from its own detail, as a share of that round the hole
 OWN_SHARE = 0.8
@@ -47,8 +49,8 @@ def sharpened(filled: Floats, mask: Plane) -> Floats:
     Elsewhere nothing changes. The result may leave the range of the values by a little.
     """
     detail = filled - cv2.GaussianBlur(filled, (0, 0), OWN)
-    hole = mask > 0
-    return _with_detail(filled, detail, hole, OWN_SHARE * _round(filled, hole), OWN_MOST)
+    hole, slopes = mask > 0, _gradient(filled)
+    return _with_detail(filled, slopes, detail, hole, OWN_SHARE * _round(slopes, hole), OWN_MOST)
 
 
 def lively(
@@ -60,7 +62,7 @@ def lively(
     misfit: Floats | None = None,
     trust: float = 1.0,
 ) -> Pixels:
-    """Return the mean of two fills with as much detail of *other* as brings its gradients up to those round the hole.
+    """Return the mean of two fills with so much detail of *other* as goes with how far their shapes agree.
 
     *smooth*, *other*: (rows, columns, 3), both uint8 or both uint16, the same picture filled in two ways where *mask*
     (rows, columns) is above 0; elsewhere nothing changes. On *even* ground *smooth* is right but for its noise, and
@@ -76,17 +78,19 @@ def lively(
         first, second = smooth[box].astype(np.float32), other[box].astype(np.float32)
         unit = np.float32(np.iinfo(smooth.dtype).max / 255)
         away = second - first
+        levels = away / unit
         part: Any = np.float32(0 if even else MIXED)
         if misfit is not None:
-            part = np.clip(np.float32(trust) * shares(misfit[box], away / unit, hole), 0, 1)[..., None]
+            part = np.clip(np.float32(trust) * shares(misfit[box], levels, hole), 0, 1)[..., None]
         coarse = first + part * away
         detail = second - cv2.GaussianBlur(second, (0, 0), OTHER)
+        slopes = _gradient(coarse)
         if even:
-            wanted = EVEN_SHARE * _round(coarse, hole, EVEN_LIMIT)
+            wanted = EVEN_SHARE * _round(slopes, hole, EVEN_LIMIT)
         else:
-            lesser = min(_round(coarse, hole), _energy(second)[hole].mean())
-            wanted = _share(away / unit, detail / unit, hole) * lesser
-        result = _with_detail(coarse, detail, hole, wanted, OTHER_MOST)[hole]
+            lesser = min(_round(slopes, hole), _energy(_gradient(second), hole).mean())
+            wanted = _share(levels, detail / unit, hole) * lesser
+        result = _with_detail(coarse, slopes, detail, hole, wanted, OTHER_MOST)[hole]
         out[box][hole] = np.rint(np.clip(result, 0, np.iinfo(smooth.dtype).max))
     return out
 
@@ -113,12 +117,17 @@ def _share(away: Floats, detail: Floats, hole: NDArray[np.bool_]) -> float:
     return float(np.interp(np.log(ratio), np.log(DIFFERENT), OTHER_SHARE))
 
 
-def _with_detail(coarse: Floats, detail: Floats, hole: NDArray[np.bool_], wanted: float, most: float) -> Floats:
-    """Return *coarse* with so much *detail* in the *hole*, at most *most* times, as gives it the *wanted* energy."""
+def _with_detail(
+    coarse: Floats, slopes: Slopes, detail: Floats, hole: NDArray[np.bool_], wanted: float, most: float
+) -> Floats:
+    """Return *coarse*, whose gradient is *slopes*, with so much *detail* as gives it the *wanted* energy in the *hole*.
+
+    At most *most* times.
+    """
     if wanted <= 0:
         return coarse
     detail = np.where(hole[..., None], detail, np.float32(0))
-    a, b = _gradient(coarse), _gradient(detail)
+    a, b = slopes, _gradient(detail)
     # a quadratic in the amount: the energy of detail, twice the product, and what is missing
     two, one, none = (float(sum((p * q)[hole].mean() for p, q in zip(*pair))) for pair in ((b, b), (a, b), (a, a)))
     if none >= wanted or two < 1e-6:
@@ -127,22 +136,22 @@ def _with_detail(coarse: Floats, detail: Floats, hole: NDArray[np.bool_], wanted
     return np.asarray(coarse + np.float32(amount) * detail)
 
 
-def _round(values: Floats, hole: NDArray[np.bool_], limit: float = np.inf) -> float:
+def _round(slopes: Slopes, hole: NDArray[np.bool_], limit: float = np.inf) -> float:
     """Return the mean gradient energy round the *hole*, 0 where nothing is; at most *limit* times its median."""
     ring = beside(hole, RING, CLEAR)
     if not ring.any():
         return 0.0
-    energy = _energy(values)[ring]
+    energy = _energy(slopes, ring)
     mean = float(energy.mean())
     return min(mean, limit * float(np.median(energy))) if limit < np.inf else mean
 
 
-def _energy(values: Floats) -> Floats:
-    down, right = _gradient(values)
+def _energy(slopes: Slopes, where: NDArray[np.bool_]) -> Floats:
+    down, right = (part[where] for part in slopes)
     return np.asarray(np.square(down) + np.square(right))
 
 
-def _gradient(values: Floats) -> tuple[Floats, Floats]:
+def _gradient(values: Floats) -> Slopes:
     luma = values @ _LUMA
     down, right = (np.gradient(luma, axis=axis) if luma.shape[axis] > 1 else np.zeros_like(luma) for axis in (0, 1))
     return down, right
